@@ -1,1 +1,1 @@
-export {}
+export type * from './energy/v1/index.ts'

@@ -1,0 +1,26 @@
+/** What kind of grid factor a number is; they answer different questions and are never mixed. */
+export type CarbonFactorKind = 'location-average' | 'location-marginal' | 'market'
+
+/** A grid carbon factor with everything a reader needs to judge it. */
+export interface CarbonFactor {
+  /** Zone the factor is for: ISO 3166 alpha-3 country code, or `WORLD`. */
+  readonly zone: string
+  readonly gramsPerKilowattHour: number
+  readonly kind: CarbonFactorKind
+  /** Publisher and title. */
+  readonly source: string
+  /** Year or instant the value is for. */
+  readonly validFor: string
+  readonly licence: string
+}
+
+/** Gives the carbon intensity of electricity for a zone and a time. */
+export interface CarbonProvider {
+  readonly id: string
+  /**
+   * @param zone ISO 3166 alpha-3 code or `WORLD`
+   * @param when instant the energy was used
+   * @throws a coded error naming the zones known when `zone` is unknown
+   */
+  doFactor(zone: string, when: Date): Promise<CarbonFactor>
+}

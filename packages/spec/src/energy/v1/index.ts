@@ -1,0 +1,7 @@
+export type * from './carbon-provider.ts'
+export type * from './energy-amount.ts'
+export type * from './energy-source.ts'
+export type * from './ledger-event.ts'
+export type * from './ledger-report.ts'
+export type * from './ledger-totals.ts'
+export type * from './mark-stream.ts'

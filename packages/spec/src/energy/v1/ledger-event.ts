@@ -1,0 +1,30 @@
+/** Something the ledger wants known. Energy never stops a run silently and never goes wrong silently. */
+export interface LedgerEvent {
+  /** Stable code such as `ERR_ENERGY_SOURCE_LOST` or `WARN_ENERGY_QUARANTINED`. */
+  readonly code: string
+  readonly severity: 'warning' | 'error'
+  /** What happened, what was found, what to do. */
+  readonly message: string
+  /** Wall-clock time in milliseconds since the epoch. */
+  readonly unixMs: number
+}
+
+/** One finding of a ledger check. */
+export interface LedgerFinding {
+  readonly code: string
+  /** Which invariant or file property is broken, such as `I1`, `I3`, `chain`, `crc`. */
+  readonly invariant: string
+  readonly segment: string
+  readonly message: string
+}
+
+/** Result of checking a ledger folder. */
+export interface LedgerVerification {
+  readonly ok: boolean
+  readonly segments: number
+  readonly commits: number
+  readonly samples: number
+  /** Bytes after the last whole frame of a segment: a write that a crash cut short. Harmless, and said. */
+  readonly tornBytes: number
+  readonly findings: readonly LedgerFinding[]
+}

@@ -1,0 +1,81 @@
+import type { EnergyClass, EnergySplit } from './energy-amount.ts'
+import type { EnergySourceDescriptor } from './energy-source.ts'
+
+/**
+ * Kinds of account. Every nanojoule of every included source is credited to exactly one account.
+ *
+ * - `phase`: spent by this process while a phase was open.
+ * - `idle`: what the machine draws with nothing running; kept per phase, so that both views can be formed.
+ * - `other_tenants`: other processes of the machine.
+ * - `unattributed`: this process, while no phase was open.
+ * - `gap`: energy of a stretch in which the counter may have wrapped unseen.
+ * - `rework`: work that was lost by going back to a checkpoint and had to be done again.
+ * - `overhead`: the ledger's own sampling.
+ */
+export type AccountKind = 'phase' | 'idle' | 'other_tenants' | 'unattributed' | 'gap' | 'rework' | 'overhead'
+
+/** Balance of one account for one source. */
+export interface LedgerEntry {
+  readonly source: string
+  readonly energyClass: EnergyClass
+  readonly kind: AccountKind
+  /** Phase path; empty where the account has none. */
+  readonly path: string
+  readonly nanojoules: bigint
+  /** How far below and above the value the truth can lie, for reasons other than the source's own error. */
+  readonly belowNanojoules: bigint
+  readonly aboveNanojoules: bigint
+}
+
+/** Time in which a source gave no usable reading. */
+export interface LedgerGap {
+  readonly source: string
+  readonly durationNanoseconds: bigint
+  readonly reason: string
+}
+
+/** Everything the ledger holds up to its last commit. */
+export interface LedgerTotals {
+  readonly runId: string
+  /** Segment number and sequence number of the commit these totals belong to. */
+  readonly segment: number
+  readonly sequence: number
+  readonly chainHash: string
+  /** Metered time of this run, all resumed parts together, gaps excluded. */
+  readonly durationNanoseconds: bigint
+  readonly sources: readonly EnergySourceDescriptor[]
+  readonly entries: readonly LedgerEntry[]
+  readonly gaps: readonly LedgerGap[]
+  /** Sum over included sources. */
+  readonly energy: EnergySplit
+}
+
+/** What a checkpoint embeds so that a resumed run continues the same account. JSON-able; integers are decimal strings. */
+export interface LedgerSnapshot {
+  readonly format: 'swift-ledger-snapshot/1'
+  readonly runId: string
+  readonly segment: number
+  readonly sequence: number
+  readonly chainHash: string
+  readonly entries: readonly LedgerSnapshotEntry[]
+}
+
+/** One balance inside a {@link LedgerSnapshot}. */
+export interface LedgerSnapshotEntry {
+  readonly source: string
+  readonly account: string
+  readonly nanojoules: string
+}
+
+/** Energy of one phase handle, children included. */
+export interface SettledEnergy {
+  readonly path: string
+  /** Time between the marks, in nanoseconds. */
+  readonly durationNanoseconds: bigint
+  /** Spent by this process while the phase was open. */
+  readonly active: EnergySplit
+  /** What the machine drew as idle power during that time. */
+  readonly idle: EnergySplit
+  /** True when the time was shared with a phase on another stream, so that the division is an estimate. */
+  readonly estimated: boolean
+}
