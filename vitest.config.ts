@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
+import { defineConfig, type TestProjectInlineConfiguration, type ViteUserConfig } from 'vitest/config'
 
 const root = fileURLToPath(new URL('.', import.meta.url))
 
@@ -33,7 +33,7 @@ function packageProjects(): TestProjectInlineConfiguration[] {
 
 const otherFolders = ['embedded', 'examples', 'tests', 'tools'].filter((folder) => existsSync(join(root, folder)))
 
-export default defineConfig({
+const config: ViteUserConfig = defineConfig({
   test: {
     pool: 'forks',
     // Kernels bring their own threads; more workers than this only make them fight for the cores.
@@ -44,3 +44,5 @@ export default defineConfig({
     projects: [...packageProjects(), ...otherFolders.map((folder) => project(folder, folder))],
   },
 })
+
+export default config

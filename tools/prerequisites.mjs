@@ -1,8 +1,14 @@
 // What cannot come from the npm registry: a Rust toolchain and a C/C++ compiler with its linker.
 import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 
-/** napi 3 needs this Rust, and `edition = "2024"` needs 1.85. The workspaces under native/ state the same. */
-const minimumRust = [1, 88]
+/** The oldest Rust the native workspace builds with, from its own manifest so that there is one statement of it. */
+function minimumRust() {
+  const manifest = readFileSync(new URL('../native/kernels/Cargo.toml', import.meta.url), 'utf8')
+  const match = /^rust-version = "(\d+)\.(\d+)/m.exec(manifest)
+  if (!match) throw new Error('native/kernels/Cargo.toml states no rust-version; add `rust-version = "…"`')
+  return [Number(match[1]), Number(match[2])]
+}
 
 function versionOf(command, args = ['--version']) {
   const result = spawnSync(command, args, { encoding: 'utf8', shell: process.platform === 'win32' })
@@ -21,8 +27,9 @@ function rustProblem() {
   if (!rustc || !versionOf('cargo')) return { name: 'Rust (cargo and rustc)', found: 'none on PATH', fix }
   const match = /(\d+)\.(\d+)/.exec(rustc)
   const [major, minor] = [Number(match?.[1]), Number(match?.[2])]
-  if (major > minimumRust[0] || (major === minimumRust[0] && minor >= minimumRust[1])) return undefined
-  return { name: `Rust >= ${minimumRust.join('.')}`, found: rustc, fix: '`rustup update stable`' }
+  const [neededMajor, neededMinor] = minimumRust()
+  if (major > neededMajor || (major === neededMajor && minor >= neededMinor)) return undefined
+  return { name: `Rust >= ${neededMajor}.${neededMinor}`, found: rustc, fix: '`rustup update stable`' }
 }
 
 function compilerProblem() {

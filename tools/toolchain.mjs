@@ -2,7 +2,7 @@
 // Plain JavaScript without dependencies: it runs on the machine's own Node (>= 18) before anything is installed.
 import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { delimiter, dirname, join } from 'node:path'
+import { delimiter, dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 export const repositoryRoot = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -52,6 +52,11 @@ export function toolchainEnvironment() {
   }
 }
 
+function versionsInUse() {
+  const environment = toolchainEnvironment()
+  return { node: versionOf('node', environment), pnpm: versionOf('pnpm', environment) }
+}
+
 /** The npm package that carries Node's binary for this machine (it needs no install script). */
 function nodePlatformPackage() {
   const isAppleSilicon = process.platform === 'darwin' && process.arch === 'arm64'
@@ -90,7 +95,7 @@ function linkPnpm() {
   const link = join(toolchainBin, name)
   mkdirSync(toolchainBin, { recursive: true })
   rmSync(link, { force: true })
-  symlinkSync(binary, link)
+  symlinkSync(relative(toolchainBin, binary), link)
   chmodSync(binary, 0o755)
 }
 
@@ -100,11 +105,7 @@ function linkPnpm() {
  */
 export function ensureToolchain() {
   const machineNode = process.version
-  const has = () => {
-    const environment = toolchainEnvironment()
-    return { node: versionOf('node', environment), pnpm: versionOf('pnpm', environment) }
-  }
-  let found = has()
+  let found = versionsInUse()
   const packages = []
   // npm removes what a `--no-save` call does not name, so both are named whenever one is missing.
   if (!isNodeSuitable(found.node) || !isPnpmSuitable(found.pnpm)) {
@@ -115,7 +116,7 @@ export function ensureToolchain() {
     console.log(`toolchain: installing ${packages.join(' and ')} into .toolchain/`)
     installPackages(packages)
     linkPnpm()
-    found = has()
+    found = versionsInUse()
   }
   if (!isNodeSuitable(found.node) || !isPnpmSuitable(found.pnpm)) {
     throw new Error(

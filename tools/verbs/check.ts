@@ -1,0 +1,23 @@
+// `pnpm check`: everything that needs no test run: format, lint, types, boundaries, clippy.
+import { installDependencies } from '../build-native.ts'
+import { runCommand } from '../run-command.ts'
+import { runStages } from '../run-stages.ts'
+
+const crates = 'native/kernels'
+
+process.exitCode =
+  (await installDependencies()) ||
+  (await runStages([
+    { name: 'format: TypeScript, JSON, YAML', run: () => runCommand('oxfmt', ['--check', '.']) },
+    { name: 'format: Rust', run: () => runCommand('cargo', ['fmt', '--all', '--check'], { folder: crates }) },
+    { name: 'lint', run: () => runCommand('oxlint', ['--deny-warnings']) },
+    { name: 'types', run: () => runCommand('tsc', ['-p', 'tsconfig.json']) },
+    { name: 'boundaries', run: () => runCommand('node', ['tools/check-boundaries.ts']) },
+    {
+      name: 'clippy',
+      run: () =>
+        runCommand('cargo', ['clippy', '--workspace', '--all-targets', '-j', '2', '--', '-D', 'warnings'], {
+          folder: crates,
+        }),
+    },
+  ]))
