@@ -1,4 +1,4 @@
-// `pnpm check`: everything that needs no test run: format, lint, types, boundaries, clippy.
+// `pnpm check`: everything that needs no test run: format, lint, types, boundaries, links, clippy.
 import { installDependencies } from '../build-native.ts'
 import { runCommand } from '../run-command.ts'
 import { runStages } from '../run-stages.ts'
@@ -13,6 +13,7 @@ process.exitCode =
     { name: 'lint', run: () => runCommand('oxlint', ['--deny-warnings']) },
     { name: 'types', run: () => runCommand('tsc', ['-p', 'tsconfig.json']) },
     { name: 'boundaries', run: () => runCommand('node', ['tools/check-boundaries.ts']) },
+    { name: 'links', run: () => runCommand('node', ['tools/check-links.ts']) },
     {
       name: 'clippy',
       run: () =>
