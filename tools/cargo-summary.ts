@@ -41,7 +41,7 @@ export class CargoSummary {
 
   #addOutputLine(line: string): void {
     this.#test = /^---- (.+) stdout ----$/.exec(line)?.[1] ?? this.#test
-    const reason = /^SKIPPED: (.+)$/.exec(line)?.[1]
+    const reason = /^skipped: (.+)$/i.exec(line)?.[1]
     if (reason === undefined || this.#test === '') return
     this.summary.skipped.push({ name: `${this.#binary} > ${this.#test}`, reason })
     this.summary.passed -= 1
