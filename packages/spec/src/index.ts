@@ -1,1 +1,5 @@
 export type * from './energy/v1/index.ts'
+export type * from './chat-template/v1/index.ts'
+export type * from './dataset/v1/index.ts'
+export * from './errors/swift-error.ts'
+export type * from './tokenizer/v1/index.ts'

@@ -1,0 +1,2 @@
+export type * from './dataset-reader.ts'
+export type * from './row.ts'
