@@ -2,7 +2,7 @@
 //! repository: `SWIFT_SHARED_DATA` names their folder, else `../shared/data` beside the checkout.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use swift_text::{AddedTokenEntry, PretrainedBpeFiles, SplitRule, StreamDecoder, TextTokenizer};
@@ -23,7 +23,7 @@ fn shared_data(relative: &str) -> Option<PathBuf> {
     None
 }
 
-fn qwen2(folder: &PathBuf) -> TextTokenizer {
+fn qwen2(folder: &Path) -> TextTokenizer {
     let config: Value =
         serde_json::from_str(&fs::read_to_string(folder.join("tokenizer_config.json")).unwrap())
             .unwrap();
