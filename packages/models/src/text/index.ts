@@ -1,0 +1,6 @@
+export { chatmlTemplate } from './default-chat-template.ts'
+export { JinjaChatTemplate, type JinjaChatTemplateOptions } from './jinja-chat-template.ts'
+export { builtInChatTemplates, loadChatTemplate, type LoadChatTemplateOptions } from './load-chat-template.ts'
+export { loadTokenizer, tokenizerFromJson } from './load-tokenizer.ts'
+export { TextTokenizer, type TokenizerRoles } from './text-tokenizer.ts'
+export { trainByteLevelTokenizer, type TrainTokenizerOptions } from './train-byte-level-tokenizer.ts'
