@@ -10,6 +10,7 @@ from importlib.metadata import version
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 import numpy as np
 import torch
@@ -63,6 +64,7 @@ def _render(value: object, depth: int) -> str:
 def write_tensors(path: pathlib.Path, tensors: dict[str, torch.Tensor], **metadata: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, path, metadata=metadata)
+    path.chmod(0o644)
 
 
 def round_up(value: float) -> float:
