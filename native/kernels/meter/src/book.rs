@@ -1,0 +1,420 @@
+//! The book: turns samples and marks into balances. It holds no clock, no file and no thread, so that a test can run
+//! years of it; the sampler feeds it.
+
+use crate::accounts::{AccountKind, Accounts, Balance};
+use crate::attribution::{self, Shares};
+use crate::counter::{CounterStep, WrappingCounter};
+use crate::event::{Event, Severity};
+use crate::journal::commit::{Sample, SampleKind, SourceTotal};
+use crate::journal::state::{NO_READING, StoredGap, add_gap};
+use crate::mark_ring::{Edge, MarkRecord};
+use crate::path_table::{PathTable, ROOT};
+use crate::source::{Attribution, OpenSource, RawReading, SourceDescriptor, SourceReader, SourceState};
+use crate::split::{IntervalSplitter, OverlapSplitter, OwnedTime};
+use crate::timeline::Timeline;
+use crate::unit::EnergyUnit;
+use crate::usage::MachineUsage;
+
+/// After this long without a good reading a source is reported lost and nothing waits for it.
+pub const LOST_AFTER_NS: u64 = 10_000_000_000;
+
+/// A source as the book sees it.
+pub struct SourceBook {
+    /// What it is.
+    pub descriptor: SourceDescriptor,
+    /// Unit of its counts.
+    pub unit: EnergyUnit,
+    /// Idle power, from the model or from a baseline.
+    pub idle_nanowatts: Option<u128>,
+    attribution: Attribution,
+    counter: WrappingCounter,
+    last: Option<(u64, MachineUsage)>,
+    /// Counts and nanojoules of this segment.
+    count: u128,
+    /// Nanojoules of the run before this segment.
+    carried: u128,
+    /// Sum of the interval differences of this segment, for I3.
+    interval_sum: u128,
+    gap_ns: u128,
+    failing_since: Option<u64>,
+    lost: bool,
+    previous_nanowatts: Option<u128>,
+}
+
+impl SourceBook {
+    /// Whether its energy is credited to accounts.
+    pub fn is_included(&self) -> bool {
+        self.descriptor.state == SourceState::Included
+    }
+
+    fn total(&self) -> u128 {
+        self.unit.cumulative_nanojoules(self.count)
+    }
+
+    /// Cumulative values of this segment, for the commit.
+    pub fn segment_total(&self) -> SourceTotal {
+        SourceTotal {
+            count: self.count,
+            nanojoules: self.total(),
+            gap_ns: self.gap_ns,
+        }
+    }
+
+    /// Nanojoules since the run began.
+    pub fn run_total(&self) -> u128 {
+        self.carried + self.total()
+    }
+
+    /// Power over the last interval.
+    pub fn nanowatts(&self) -> Option<u128> {
+        self.previous_nanowatts.filter(|_| !self.lost)
+    }
+}
+
+/// Everything that arrived since the last tick.
+pub struct Tick<'a> {
+    /// The machine at this tick.
+    pub usage: MachineUsage,
+    /// One entry per source that was read.
+    pub readings: Vec<(usize, Result<RawReading, String>)>,
+    /// Marks in any order.
+    pub marks: Vec<MarkRecord>,
+    /// Wall clock.
+    pub unix_ms: u64,
+    /// Names of the phases.
+    pub paths: &'a PathTable,
+}
+
+/// See the module's description.
+pub struct Book {
+    /// Sources of this part of the run first, then those only earlier parts had.
+    pub sources: Vec<SourceBook>,
+    /// Balances.
+    pub accounts: Accounts,
+    /// Phases in time.
+    pub timeline: Timeline,
+    /// Gaps of earlier parts and of this one.
+    pub gaps: Vec<StoredGap>,
+    /// Events since they were last taken.
+    pub events: Vec<Event>,
+    /// Samples since the last commit.
+    pub samples: Vec<Sample>,
+    /// Metered time.
+    pub duration_ns: u128,
+    exclusive: bool,
+    splitter: Box<dyn IntervalSplitter>,
+    pending_marks: Vec<(u64, u64, Edge)>,
+    last_tick_ns: u64,
+    unix_ms: u64,
+    late_reported: bool,
+}
+
+impl Book {
+    /// A book that starts at `start_ns`, with the readers of its sources beside it.
+    pub fn new(open: Vec<OpenSource>, exclusive: bool, start_ns: u64) -> (Self, Vec<Box<dyn SourceReader>>) {
+        let mut readers = Vec::new();
+        let sources: Vec<SourceBook> = open
+            .into_iter()
+            .map(|source| {
+                readers.push(source.reader);
+                SourceBook {
+                    descriptor: source.descriptor,
+                    unit: source.unit,
+                    idle_nanowatts: source.idle_nanowatts,
+                    attribution: source.attribution,
+                    counter: source.counter,
+                    last: None,
+                    count: 0,
+                    carried: 0,
+                    interval_sum: 0,
+                    gap_ns: 0,
+                    failing_since: None,
+                    lost: false,
+                    previous_nanowatts: None,
+                }
+            })
+            .collect();
+        let book = Self {
+            accounts: Accounts::new(sources.len()),
+            sources,
+            timeline: Timeline::new(start_ns),
+            gaps: Vec::new(),
+            events: Vec::new(),
+            samples: Vec::new(),
+            duration_ns: 0,
+            exclusive,
+            splitter: Box::new(OverlapSplitter),
+            pending_marks: Vec::new(),
+            last_tick_ns: start_ns,
+            unix_ms: 0,
+            late_reported: false,
+        };
+        (book, readers)
+    }
+
+    /// Add what earlier parts of the run left in a source: its balances follow by [`Accounts::credit`].
+    pub fn carry(&mut self, source: usize, nanojoules: u128) {
+        self.sources[source].carried += nanojoules;
+    }
+
+    /// Queue an event.
+    pub fn report(&mut self, code: &str, severity: Severity, message: String) {
+        self.events.push(Event {
+            code: code.to_owned(),
+            severity,
+            message,
+            unix_ms: self.unix_ms,
+        });
+    }
+
+    /// Take in one tick.
+    pub fn ingest(&mut self, tick: Tick<'_>) {
+        self.unix_ms = tick.unix_ms;
+        let horizon = tick
+            .readings
+            .iter()
+            .filter_map(|(_, reading)| reading.as_ref().ok().map(|reading| reading.monotonic_ns))
+            .fold(tick.usage.monotonic_ns, u64::max);
+        self.take_marks(&tick.marks, horizon, tick.paths);
+        self.duration_ns += u128::from(horizon.saturating_sub(self.last_tick_ns));
+        self.last_tick_ns = self.last_tick_ns.max(horizon);
+        for (source, reading) in tick.readings {
+            match reading {
+                Ok(reading) => self.take_reading(source, reading, &tick.usage, tick.paths),
+                Err(reason) => self.take_failure(source, tick.usage.monotonic_ns, &reason),
+            }
+        }
+        let needed_from = self.sources.iter().filter(|source| !source.lost).filter_map(|source| source.last);
+        if let Some(oldest) = needed_from.map(|(monotonic_ns, _)| monotonic_ns).min() {
+            self.timeline.trim(oldest);
+        }
+    }
+
+    fn take_marks(&mut self, marks: &[MarkRecord], horizon: u64, paths: &PathTable) {
+        for record in marks {
+            match *record {
+                MarkRecord::Declare { token, path, track } => self.timeline.declare(token, path, track, self.sources.len()),
+                MarkRecord::Mark { token, edge, monotonic_ns } => self.pending_marks.push((monotonic_ns, token, edge)),
+            }
+        }
+        // Stable: marks of one thread with equal times keep their order.
+        self.pending_marks.sort_by_key(|(monotonic_ns, ..)| *monotonic_ns);
+        let due = self.pending_marks.partition_point(|(monotonic_ns, ..)| *monotonic_ns <= horizon);
+        for (monotonic_ns, token, edge) in self.pending_marks.drain(..due).collect::<Vec<_>>() {
+            if !self.timeline.apply(token, edge, monotonic_ns, paths) {
+                self.report(
+                    "WARN_ENERGY_STRAY_MARK",
+                    Severity::Warning,
+                    format!("a {edge:?} mark named the unknown phase token {token}; it was ignored"),
+                );
+            }
+        }
+        self.timeline.advance_to(horizon);
+        if self.timeline.late_marks > 0 && !self.late_reported {
+            self.late_reported = true;
+            self.report(
+                "WARN_ENERGY_LATE_MARK",
+                Severity::Warning,
+                "a phase mark arrived after its time had been divided; it took effect at the next sample".to_owned(),
+            );
+        }
+    }
+
+    fn take_failure(&mut self, index: usize, now: u64, reason: &str) {
+        let source = &mut self.sources[index];
+        let since = *source.failing_since.get_or_insert(now);
+        if source.lost || now.saturating_sub(since) < LOST_AFTER_NS {
+            return;
+        }
+        source.lost = true;
+        let message = format!(
+            "{} has given no reading for 10 s ({reason}); its energy is unavailable until it answers again",
+            source.descriptor.id
+        );
+        self.report("ERR_ENERGY_SOURCE_LOST", Severity::Error, message);
+    }
+
+    fn record(&mut self, index: usize, kind: SampleKind, elapsed_ns: u64, delta: u128) {
+        self.samples.push(Sample {
+            source: index as u32,
+            kind,
+            elapsed_ns,
+            delta,
+        });
+    }
+
+    fn lose_time(&mut self, index: usize, elapsed_ns: u64) {
+        self.sources[index].gap_ns += u128::from(elapsed_ns);
+        let id = self.sources[index].descriptor.id.clone();
+        add_gap(&mut self.gaps, &id, u128::from(elapsed_ns), NO_READING);
+    }
+
+    fn take_reading(&mut self, index: usize, reading: RawReading, usage: &MachineUsage, paths: &PathTable) {
+        let source = &mut self.sources[index];
+        source.failing_since = None;
+        source.lost = false;
+        let now = reading.monotonic_ns;
+        if let Some((last_ns, _)) = source.last
+            && now <= last_ns
+        {
+            // I5: one instant belongs to one interval. A clock that stands still or runs back yields no sample.
+            return;
+        }
+        let step = source.counter.step(now, reading.raw);
+        let previous = source.last.replace((now, *usage));
+        let elapsed_ns = previous.map_or(0, |(last_ns, _)| now - last_ns);
+        match step {
+            CounterStep::Start => self.record(index, SampleKind::Start, now, 0),
+            CounterStep::Reset => {
+                self.record(index, SampleKind::Start, now, 0);
+                self.lose_time(index, elapsed_ns);
+                let message = format!(
+                    "{} went back to {}; the {:.1} s before it are recorded as a gap",
+                    self.sources[index].descriptor.id,
+                    reading.raw,
+                    elapsed_ns as f64 / 1e9
+                );
+                self.report("WARN_ENERGY_COUNTER_RESET", Severity::Warning, message);
+            }
+            CounterStep::Implausible { delta } => {
+                self.record(index, SampleKind::Quarantined, elapsed_ns, delta);
+                self.lose_time(index, elapsed_ns);
+                let message = format!(
+                    "{} advanced by {delta} counts in {:.3} s, more than the hardware can draw; the reading is in quarantine and its time is a gap",
+                    self.sources[index].descriptor.id,
+                    elapsed_ns as f64 / 1e9
+                );
+                self.report("WARN_ENERGY_QUARANTINED", Severity::Warning, message);
+            }
+            CounterStep::Advance { delta, possible_extra_turns } => {
+                let before = self.sources[index].total();
+                self.sources[index].count += delta;
+                let nanojoules = self.sources[index].total() - before;
+                self.sources[index].interval_sum += nanojoules;
+                let kind = if possible_extra_turns > 0 { SampleKind::ImputedGap } else { SampleKind::Interval };
+                self.record(index, kind, elapsed_ns, delta);
+                let Some((last_ns, usage_before)) = previous else {
+                    return;
+                };
+                if possible_extra_turns > 0 {
+                    self.impute_gap(index, nanojoules, possible_extra_turns, elapsed_ns, paths);
+                } else if self.sources[index].is_included() {
+                    self.divide(index, last_ns, now, nanojoules, &usage_before, usage, paths);
+                }
+                self.sources[index].previous_nanowatts = Some(nanojoules * 1_000_000_000 / u128::from(elapsed_ns.max(1)));
+            }
+        }
+    }
+
+    /// The counter may have turned once more, or often: all of the stretch goes to `gap`, with every case inside its
+    /// interval.
+    fn impute_gap(&mut self, index: usize, nanojoules: u128, extra_turns: u128, elapsed_ns: u64, paths: &PathTable) {
+        let source = &self.sources[index];
+        let modulus = source.counter.modulus.unwrap_or(0);
+        let above = source.unit.cumulative_nanojoules(extra_turns * modulus);
+        let message = format!(
+            "{} was not read for {:.0} s, in which its counter may have wrapped {extra_turns} times unseen; {:.1} to {:.1} J are booked as a gap",
+            source.descriptor.id,
+            elapsed_ns as f64 / 1e9,
+            nanojoules as f64 / 1e9,
+            (nanojoules + above) as f64 / 1e9
+        );
+        if self.sources[index].is_included() {
+            let amount = Balance {
+                nanojoules,
+                below: 0,
+                above,
+            };
+            self.accounts.credit(index, AccountKind::Gap, ROOT, amount, paths);
+        }
+        self.report("WARN_ENERGY_IMPUTED_GAP", Severity::Warning, message);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn divide(
+        &mut self,
+        index: usize,
+        start_ns: u64,
+        end_ns: u64,
+        nanojoules: u128,
+        usage_before: &MachineUsage,
+        usage: &MachineUsage,
+        paths: &PathTable,
+    ) {
+        let source = &self.sources[index];
+        let Shares { own, idle, others, overhead } =
+            attribution::divide(nanojoules, source.attribution, source.idle_nanowatts, self.exclusive, usage_before, usage);
+        // |P_now − P_before|·T/4: the largest error of dividing by time at one boundary inside the interval (5.8).
+        let elapsed = u128::from(end_ns - start_ns);
+        let power = nanojoules * 1_000_000_000 / elapsed;
+        let boundary = source
+            .previous_nanowatts
+            .map_or(0, |previous| previous.abs_diff(power) * elapsed / 4_000_000_000);
+        let owned = self.timeline.owned(start_ns, end_ns);
+        let own_parts = self.splitter.split(index, start_ns, end_ns, own, &owned);
+        let idle_parts = self.splitter.split(index, start_ns, end_ns, idle, &owned);
+        let boundary = if owned.len() > 1 { boundary } else { 0 };
+        for ((OwnedTime { owner, .. }, own), idle) in owned.into_iter().zip(own_parts).zip(idle_parts) {
+            let path = owner.and_then(|token| self.timeline.instance(token)).map(|instance| instance.path);
+            let kind = if path.is_some() { AccountKind::Phase } else { AccountKind::Unattributed };
+            let spread = Balance {
+                nanojoules: own,
+                below: boundary.min(own),
+                above: boundary,
+            };
+            self.accounts.credit(index, kind, path.unwrap_or(ROOT), spread, paths);
+            let plain = |nanojoules| Balance { nanojoules, ..Balance::default() };
+            self.accounts.credit(index, AccountKind::Idle, path.unwrap_or(ROOT), plain(idle), paths);
+            let mut token = owner;
+            while let Some(instance) = token.and_then(|token| self.timeline.instance_mut(token)) {
+                instance.active[index] += own;
+                instance.idle[index] += idle;
+                token = instance.parent;
+            }
+        }
+        let plain = |nanojoules| Balance { nanojoules, ..Balance::default() };
+        self.accounts.credit(index, AccountKind::OtherTenants, ROOT, plain(others), paths);
+        self.accounts.credit(index, AccountKind::Overhead, ROOT, plain(overhead), paths);
+    }
+
+    /// I1, I2 and I3 over everything so far. The text names the first that does not hold.
+    pub fn find_imbalance(&self, paths: &PathTable) -> Option<String> {
+        for (index, source) in self.sources.iter().enumerate() {
+            if source.interval_sum != source.total() {
+                return Some(format!("I3: the intervals of {} add up to {} nJ, its counter to {} nJ", source.descriptor.id, source.interval_sum, source.total()));
+            }
+            let credited = self.accounts.source_total(index);
+            if source.is_included() && credited != source.run_total() {
+                return Some(format!("I1: the accounts of {} hold {credited} nJ, its counter {} nJ", source.descriptor.id, source.run_total()));
+            }
+        }
+        let path = self.accounts.find_unbalanced_phase(paths)?;
+        Some(format!("I2: the phases under {:?} do not add up to it", paths.name(path)))
+    }
+
+    /// Whether every living source has been read since `monotonic_ns`.
+    pub fn is_settled(&self, monotonic_ns: u64) -> bool {
+        self.sources
+            .iter()
+            .filter(|source| source.is_included() && !source.lost)
+            .all(|source| source.last.is_some_and(|(last_ns, _)| last_ns >= monotonic_ns))
+    }
+
+    /// Start a new segment: counts begin at zero, the nanojoules so far are carried.
+    pub fn begin_segment(&mut self) {
+        for index in 0..self.sources.len() {
+            let source = &mut self.sources[index];
+            source.carried += source.total();
+            source.count = 0;
+            source.interval_sum = 0;
+            source.gap_ns = 0;
+            if let Some((last_ns, _)) = source.last {
+                self.record(index, SampleKind::Start, last_ns, 0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "book_test.rs"]
+mod tests;

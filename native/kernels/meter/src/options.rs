@@ -1,0 +1,78 @@
+//! How a ledger is opened.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{MeterError, Result};
+use crate::resume::Resume;
+
+/// Options of [`crate::meter::Meter::open`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct MeterOptions {
+    /// Folder of the journal; made where it is missing.
+    pub directory: PathBuf,
+    /// Name of a new run; a resumed one keeps its own.
+    pub run_id: String,
+    /// Where to continue.
+    pub resume: Resume,
+    /// Rank of this process.
+    pub rank: u32,
+    /// Mean time between samples, milliseconds; each is jittered by ±10 % against aliasing. 10 to 10,000.
+    pub sample_period_ms: u64,
+    /// Time between commits, milliseconds. At most 1,000.
+    pub commit_ms: u64,
+    /// Length of the idle baseline of measured sources, seconds; 0 for none.
+    pub idle_seconds: f64,
+    /// Count all active energy as this process's, whatever others do.
+    pub exclusive: bool,
+    /// Powercap tree to read instead of the system's sources.
+    pub powercap_root: Option<PathBuf>,
+    /// Follow each commit by fdatasync.
+    pub sync: bool,
+}
+
+impl Default for MeterOptions {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::new(),
+            run_id: String::new(),
+            resume: Resume::Auto,
+            rank: 0,
+            sample_period_ms: 100,
+            commit_ms: 1000,
+            idle_seconds: 1.0,
+            exclusive: false,
+            powercap_root: None,
+            sync: true,
+        }
+    }
+}
+
+impl MeterOptions {
+    /// # Errors
+    /// `ERR_LEDGER_OPTION` naming the option, its value and its range.
+    pub fn validate(&self) -> Result<()> {
+        let refuse = |name: &str, value: String, range: &str| {
+            Err(MeterError::new("ERR_LEDGER_OPTION", format!("{name} is {value}; it must be {range}")))
+        };
+        if self.directory.as_os_str().is_empty() {
+            return refuse("directory", "empty".to_owned(), "a folder to keep the journal in");
+        }
+        if self.run_id.is_empty() {
+            return refuse("runId", "empty".to_owned(), "a non-empty name");
+        }
+        // 10 s is the ceiling that keeps every known counter from wrapping unseen.
+        if !(10..=10_000).contains(&self.sample_period_ms) {
+            return refuse("samplePeriodMs", self.sample_period_ms.to_string(), "from 10 to 10000");
+        }
+        if !(10..=1000).contains(&self.commit_ms) {
+            return refuse("commitMs", self.commit_ms.to_string(), "from 10 to 1000: at most a second may be lost");
+        }
+        if !(0.0..=600.0).contains(&self.idle_seconds) {
+            return refuse("idle.seconds", self.idle_seconds.to_string(), "from 0 to 600");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! The ladder: perf events, else the powercap tree, else models. What could not be used is listed with its reason.
+
+use std::path::{Path, PathBuf};
+
+use super::descriptor::{Scope, SourceDescriptor, SourceKind, SourceState};
+use super::{OpenSource, cpu_table, cpu_time, memory, perf, powercap, scope_tree};
+use crate::usage::UsageReader;
+
+/// Where to look.
+#[derive(Debug, Clone, Default)]
+pub struct DiscoverOptions {
+    /// Read this powercap tree instead of perf events and the system's tree. Default: environment variable
+    /// `SWIFT_POWERCAP_ROOT`, else the system.
+    pub powercap_root: Option<PathBuf>,
+}
+
+/// What was found.
+pub struct Discovery {
+    /// Sources to sample: included ones, and ones that are shown only.
+    pub open: Vec<OpenSource>,
+    /// Every source, usable or not.
+    pub descriptors: Vec<SourceDescriptor>,
+}
+
+type Opened = (Vec<SourceDescriptor>, Vec<OpenSource>);
+
+fn open_all<T>(found: Vec<T>, describe: impl Fn(&T) -> SourceDescriptor, open: impl Fn(T) -> Result<OpenSource, String>) -> Opened {
+    let mut descriptors = Vec::new();
+    let mut opened = Vec::new();
+    for item in found {
+        let mut descriptor = describe(&item);
+        if descriptor.state == SourceState::Unavailable {
+            descriptors.push(descriptor);
+            continue;
+        }
+        match open(item) {
+            Ok(source) => opened.push(source),
+            Err(reason) => {
+                descriptor.state = SourceState::Unavailable;
+                descriptor.reason = reason;
+            }
+        }
+        descriptors.push(descriptor);
+    }
+    (descriptors, opened)
+}
+
+fn open_perf() -> Opened {
+    open_all(perf::events(Path::new(perf::DEFAULT_ROOT)), |event| event.descriptor.clone(), perf::open)
+}
+
+fn open_powercap(root: &Path) -> Opened {
+    open_all(powercap::zones(root), |zone| zone.descriptor.clone(), powercap::open)
+}
+
+fn covers(sources: &[OpenSource], scope: Scope) -> bool {
+    sources.iter().any(|source| source.descriptor.scope == scope)
+}
+
+fn why_no_counter(scope: Scope, descriptors: &[SourceDescriptor]) -> String {
+    descriptors
+        .iter()
+        .find(|source| source.scope == scope && source.state == SourceState::Unavailable)
+        .map_or_else(
+            || "no energy counter on this machine: no `power` PMU and no powercap tree (usual on virtual machines)".to_owned(),
+            |source| format!("counter not readable: {}", source.reason),
+        )
+}
+
+/// Find and open the sources of this machine.
+pub fn discover(options: &DiscoverOptions) -> Discovery {
+    let root = options
+        .powercap_root
+        .clone()
+        .or_else(|| std::env::var_os("SWIFT_POWERCAP_ROOT").map(PathBuf::from));
+    let (mut descriptors, mut open) = match &root {
+        Some(root) => open_powercap(root),
+        None => {
+            let (mut descriptors, open) = open_perf();
+            if covers(&open, Scope::Package) {
+                (descriptors, open)
+            } else {
+                let (more, open) = open_powercap(Path::new(powercap::DEFAULT_ROOT));
+                descriptors.extend(more);
+                (descriptors, open)
+            }
+        }
+    };
+    // perf events of a package the powercap tree then supplied stay listed as unavailable, with their reason.
+    let usage = UsageReader::open().read();
+    if !covers(&open, Scope::Package) && !covers(&open, Scope::Platform) {
+        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let power = cpu_table::thread_power(&cpu_table::parse_cpuinfo(&cpuinfo));
+        let model = cpu_time::open(&power, usage.cpu_count, why_no_counter(Scope::Package, &descriptors));
+        descriptors.push(model.descriptor.clone());
+        open.push(model);
+    }
+    if !covers(&open, Scope::Dram)
+        && let Some(model) = memory::open(usage.memory_bytes, why_no_counter(Scope::Dram, &descriptors))
+    {
+        descriptors.push(model.descriptor.clone());
+        open.push(model);
+    }
+    scope_tree::select(&mut descriptors);
+    for source in &mut open {
+        if let Some(decided) = descriptors.iter().find(|other| other.id == source.descriptor.id) {
+            source.descriptor = decided.clone();
+        }
+    }
+    open.retain(|source| matches!(source.descriptor.state, SourceState::Included | SourceState::ShownOnly));
+    // An included source is measured or a model; anything else here would be a bug of `select`.
+    debug_assert!(open.iter().all(|source| source.descriptor.kind != SourceKind::RaplMmio || source.descriptor.state != SourceState::Alias));
+    Discovery { open, descriptors }
+}

@@ -1,0 +1,243 @@
+//! Who owned the time: phase instances, one stack per stream, and the stretches in which the owners did not change.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::mark_ring::Edge;
+use crate::path_table::{PathId, PathTable};
+use crate::split::OwnedTime;
+
+/// Divisible by every number of concurrent owners up to 16, so that shared time divides exactly.
+pub const SHARE_SCALE: u128 = 720_720;
+
+/// Finished instances kept for a late question about their energy.
+const FINISHED_KEPT: usize = 20_000;
+
+/// Stretches kept for a source that does not answer; older time counts as nobody's.
+const STRETCHES_KEPT: usize = 1_000_000;
+
+/// One use of a phase.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// Its path.
+    pub path: PathId,
+    /// Its stream.
+    pub track: u32,
+    /// Instance that was open around it and whose path holds this one's.
+    pub parent: Option<u64>,
+    /// Begin mark.
+    pub begin_ns: Option<u64>,
+    /// End mark.
+    pub end_ns: Option<u64>,
+    /// Whether any of its time was shared with an unrelated phase.
+    pub estimated: bool,
+    /// Nanojoules by source, children included.
+    pub active: Vec<u128>,
+    /// The machine's idle nanojoules by source during its time, children included.
+    pub idle: Vec<u128>,
+}
+
+struct Stretch {
+    start_ns: u64,
+    end_ns: u64,
+    owners: Arc<[u64]>,
+}
+
+/// The timeline of one ledger.
+pub struct Timeline {
+    instances: HashMap<u64, Instance>,
+    finished: VecDeque<u64>,
+    stacks: HashMap<u32, Vec<u64>>,
+    owners: Arc<[u64]>,
+    stretches: VecDeque<Stretch>,
+    reached_ns: u64,
+    /// Marks that came after the time they name had been divided; they take effect at once.
+    pub late_marks: u64,
+}
+
+impl Timeline {
+    /// A timeline that starts at `start_ns` with nothing open.
+    pub fn new(start_ns: u64) -> Self {
+        Self {
+            instances: HashMap::new(),
+            finished: VecDeque::new(),
+            stacks: HashMap::new(),
+            owners: Arc::from([]),
+            stretches: VecDeque::new(),
+            reached_ns: start_ns,
+            late_marks: 0,
+        }
+    }
+
+    /// An instance, open or finished lately.
+    pub fn instance(&self, token: u64) -> Option<&Instance> {
+        self.instances.get(&token)
+    }
+
+    /// An instance, to credit it.
+    pub fn instance_mut(&mut self, token: u64) -> Option<&mut Instance> {
+        self.instances.get_mut(&token)
+    }
+
+    /// Up to where time has been divided.
+    pub fn reached_ns(&self) -> u64 {
+        self.reached_ns
+    }
+
+    /// Number of phases open now.
+    pub fn open_count(&self) -> usize {
+        self.stacks.values().map(Vec::len).sum()
+    }
+
+    /// A phase instance exists from now on.
+    pub fn declare(&mut self, token: u64, path: PathId, track: u32, sources: usize) {
+        self.instances.insert(
+            token,
+            Instance {
+                path,
+                track,
+                parent: None,
+                begin_ns: None,
+                end_ns: None,
+                estimated: false,
+                active: vec![0; sources],
+                idle: vec![0; sources],
+            },
+        );
+    }
+
+    /// Divide time up to `monotonic_ns` among the present owners.
+    pub fn advance_to(&mut self, monotonic_ns: u64) {
+        if monotonic_ns <= self.reached_ns {
+            return;
+        }
+        if self.owners.len() > 1 {
+            for token in self.owners.iter() {
+                if let Some(instance) = self.instances.get_mut(token) {
+                    instance.estimated = true;
+                }
+            }
+        }
+        self.stretches.push_back(Stretch {
+            start_ns: self.reached_ns,
+            end_ns: monotonic_ns,
+            owners: Arc::clone(&self.owners),
+        });
+        if self.stretches.len() > STRETCHES_KEPT {
+            self.stretches.pop_front();
+        }
+        self.reached_ns = monotonic_ns;
+    }
+
+    /// Apply a mark. Marks come in the order of their times; one from before [`Self::reached_ns`] takes effect there.
+    /// Returns `false` for a token this timeline does not know.
+    pub fn apply(&mut self, token: u64, edge: Edge, monotonic_ns: u64, paths: &PathTable) -> bool {
+        let Some((path, track, begin_ns, end_ns)) =
+            self.instances.get(&token).map(|found| (found.path, found.track, found.begin_ns, found.end_ns))
+        else {
+            return false;
+        };
+        if monotonic_ns < self.reached_ns {
+            self.late_marks += 1;
+        }
+        let at = monotonic_ns.max(self.reached_ns);
+        self.advance_to(at);
+        match edge {
+            Edge::Begin if begin_ns.is_none() => {
+                let parent = self.enclosing(path, track, paths);
+                if let Some(instance) = self.instances.get_mut(&token) {
+                    instance.begin_ns = Some(at);
+                    instance.parent = parent;
+                }
+                // An end that overtook its begin leaves a phase of no length.
+                if end_ns.is_none() {
+                    self.stacks.entry(track).or_default().push(token);
+                }
+            }
+            Edge::End if end_ns.is_none() => {
+                if let Some(stack) = self.stacks.get_mut(&track) {
+                    stack.retain(|open| *open != token);
+                }
+                if let Some(instance) = self.instances.get_mut(&token) {
+                    instance.end_ns = Some(at);
+                    instance.begin_ns.get_or_insert(at);
+                }
+                self.finish(token);
+            }
+            _ => {}
+        }
+        self.owners = self.current_owners(paths);
+        true
+    }
+
+    fn finish(&mut self, token: u64) {
+        self.finished.push_back(token);
+        if self.finished.len() > FINISHED_KEPT
+            && let Some(oldest) = self.finished.pop_front()
+        {
+            self.instances.remove(&oldest);
+        }
+    }
+
+    /// The innermost open instance whose path holds `path`: on the same stream first, then on any.
+    fn enclosing(&self, path: PathId, track: u32, paths: &PathTable) -> Option<u64> {
+        let holds = |token: &&u64| {
+            self.instances.get(*token).is_some_and(|open| open.path != path && paths.contains(open.path, path))
+        };
+        let same = self.stacks.get(&track).and_then(|stack| stack.iter().rev().find(holds)).copied();
+        same.or_else(|| {
+            self.stacks
+                .values()
+                .flat_map(|stack| stack.iter())
+                .filter(holds)
+                .max_by_key(|token| (self.instances[*token].begin_ns, **token))
+                .copied()
+        })
+    }
+
+    /// The top of every stream's stack, without those that enclose another one by path.
+    fn current_owners(&self, paths: &PathTable) -> Arc<[u64]> {
+        let mut tops: Vec<u64> = self.stacks.values().filter_map(|stack| stack.last().copied()).collect();
+        tops.sort_unstable();
+        let encloses_another = |token: u64| {
+            let own = self.instances[&token].path;
+            tops.iter().any(|other| {
+                let path = self.instances[other].path;
+                path != own && paths.contains(own, path)
+            })
+        };
+        tops.iter().copied().filter(|token| !encloses_another(*token)).collect()
+    }
+
+    /// Who owned the time from `start_ns` to `end_ns`: nobody first, then by token.
+    pub fn owned(&self, start_ns: u64, end_ns: u64) -> Vec<OwnedTime> {
+        let mut weights: std::collections::BTreeMap<Option<u64>, u128> = std::collections::BTreeMap::new();
+        let known_from = self.stretches.front().map_or(self.reached_ns, |stretch| stretch.start_ns);
+        if start_ns < known_from {
+            let unknown = known_from.min(end_ns) - start_ns;
+            *weights.entry(None).or_default() += u128::from(unknown) * SHARE_SCALE;
+        }
+        let first = self.stretches.partition_point(|stretch| stretch.end_ns <= start_ns);
+        for stretch in self.stretches.iter().skip(first).take_while(|stretch| stretch.start_ns < end_ns) {
+            let overlap = u128::from(stretch.end_ns.min(end_ns) - stretch.start_ns.max(start_ns));
+            if stretch.owners.is_empty() {
+                *weights.entry(None).or_default() += overlap * SHARE_SCALE;
+            }
+            for owner in stretch.owners.iter() {
+                *weights.entry(Some(*owner)).or_default() += overlap * SHARE_SCALE / stretch.owners.len() as u128;
+            }
+        }
+        weights.into_iter().map(|(owner, weight)| OwnedTime { owner, weight }).collect()
+    }
+
+    /// Forget stretches that end at or before `monotonic_ns`.
+    pub fn trim(&mut self, monotonic_ns: u64) {
+        while self.stretches.front().is_some_and(|stretch| stretch.end_ns <= monotonic_ns) {
+            self.stretches.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "timeline_test.rs"]
+mod tests;

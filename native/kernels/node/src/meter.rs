@@ -1,0 +1,140 @@
+//! The energy meter for Node: conversion only. Structures cross as JSON text with integers as decimal strings; the
+//! calls of a training step (`declare`, `meterMark`) take and return numbers.
+
+use napi_derive::napi;
+use swift_meter::{Edge, MeterError, MeterOptions};
+
+type Result<T> = std::result::Result<T, napi::Error<&'static str>>;
+
+fn to_error(error: MeterError) -> napi::Error<&'static str> {
+    napi::Error::new(error.code, error.message)
+}
+
+fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| napi::Error::new("ERR_ENERGY_ENCODING", error.to_string()))
+}
+
+/// An open ledger.
+#[napi]
+pub struct EnergyMeter {
+    meter: swift_meter::Meter,
+}
+
+#[napi]
+impl EnergyMeter {
+    /// Open a ledger with the options as JSON.
+    #[napi(factory)]
+    pub fn open(options: String) -> Result<Self> {
+        let options: MeterOptions = serde_json::from_str(&options).map_err(|error| napi::Error::new("ERR_LEDGER_OPTION", error.to_string()))?;
+        let meter = swift_meter::Meter::open(&options).map_err(to_error)?;
+        Ok(Self { meter })
+    }
+
+    /// The run's id.
+    #[napi]
+    pub fn run_id(&self) -> String {
+        self.meter.run_id()
+    }
+
+    /// Whether the idle baseline is done.
+    #[napi]
+    pub fn is_ready(&self) -> bool {
+        self.meter.is_ready()
+    }
+
+    /// Id of a phase path.
+    #[napi]
+    pub fn intern(&self, path: String) -> Result<u32> {
+        self.meter.intern(&path).map_err(to_error)
+    }
+
+    /// A new phase instance; returns its token.
+    #[napi]
+    pub fn declare(&self, path: u32, track: u32) -> i64 {
+        // Tokens stay below 2^53 for the first 2^49 phases of a process.
+        self.meter.declare(path, track) as i64
+    }
+
+    /// Energy of an ended instance as JSON; null until it is known.
+    #[napi]
+    pub fn try_settle(&self, token: i64) -> Result<Option<String>> {
+        let settled = self.meter.try_settle(token as u64).map_err(to_error)?;
+        settled.as_ref().map(to_json).transpose()
+    }
+
+    /// Whether every source has been read since `monotonicNanoseconds` (decimal text).
+    #[napi]
+    pub fn is_settled(&self, monotonic_nanoseconds: String) -> bool {
+        monotonic_nanoseconds.parse().is_ok_and(|time| self.meter.is_settled(time))
+    }
+
+    /// Everything up to the last sample, as JSON.
+    #[napi]
+    pub fn state(&self) -> Result<String> {
+        to_json(&self.meter.state())
+    }
+
+    /// Measured and modelled watts over the last interval.
+    #[napi]
+    pub fn watts(&self) -> (Option<f64>, Option<f64>) {
+        self.meter.watts()
+    }
+
+    /// Ask for a durable commit; returns a ticket.
+    #[napi]
+    pub fn request_snapshot(&self) -> i64 {
+        self.meter.request_snapshot() as i64
+    }
+
+    /// The snapshot of a ticket as JSON; null until its commit is durable.
+    #[napi]
+    pub fn take_snapshot(&self, ticket: i64) -> Result<Option<String>> {
+        let snapshot = self.meter.take_snapshot(ticket as u64).map_err(to_error)?;
+        snapshot.as_ref().map(to_json).transpose()
+    }
+
+    /// Events since the last call, as JSON.
+    #[napi]
+    pub fn take_events(&self) -> Result<String> {
+        to_json(&self.meter.take_events())
+    }
+
+    /// Last sample, last commit, end of the threads.
+    #[napi]
+    pub fn close(&mut self) -> Result<()> {
+        self.meter.close().map_err(to_error)
+    }
+}
+
+/// Mark one end of a phase now, in the caller's time.
+#[napi]
+pub fn meter_mark(token: i64, begin: bool) {
+    swift_meter::mark_now(token as u64, if begin { Edge::Begin } else { Edge::End });
+}
+
+/// The meter's clock, as decimal text.
+#[napi]
+pub fn meter_now() -> String {
+    swift_meter::monotonic_nanoseconds().to_string()
+}
+
+/// The sources of this machine, as JSON; nothing is started or written.
+#[napi]
+pub fn meter_sources(powercap_root: Option<String>) -> Result<String> {
+    let options = swift_meter::source::discover::DiscoverOptions {
+        powercap_root: powercap_root.map(Into::into),
+    };
+    to_json(&swift_meter::source::discover::discover(&options).descriptors)
+}
+
+/// What the ledger in a folder holds, as JSON.
+#[napi]
+pub fn meter_read(folder: String, rank: u32) -> Result<String> {
+    to_json(&swift_meter::journal::verify::read_state(folder.as_ref(), rank).map_err(to_error)?)
+}
+
+/// Check the ledger in a folder; the result as JSON.
+#[napi]
+pub fn meter_verify(folder: String) -> Result<String> {
+    to_json(&swift_meter::journal::verify::verify(folder.as_ref()).map_err(to_error)?)
+}
