@@ -80,7 +80,7 @@ SPECIFICATIONS: dict[str, dict] = {
     ),
     "qwen3-yarn": dict(
         config=Qwen3Config(
-            vocab_size=256, hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=2,
+            vocab_size=256, hidden_size=32, intermediate_size=72, num_hidden_layers=2, num_attention_heads=2,
             num_key_value_heads=1, head_dim=32, rms_norm_eps=1e-6, tie_word_embeddings=True,
             rope_parameters=rope(10000.0, rope_type="yarn", factor=4.0, original_max_position_embeddings=32),
             **COMMON,
@@ -162,6 +162,8 @@ def legacy(config: dict) -> dict:
         config["rope_scaling"]["type"] = config["rope_scaling"].pop("rope_type")  # the oldest spelling
     config["torch_dtype"] = config.pop("dtype")
     config.pop("layer_types", None)  # derived from use_sliding_window and max_window_layers in older files
+    if config.get("head_dim") == config["hidden_size"] // config["num_attention_heads"]:
+        config.pop("head_dim")  # older files leave it to be derived
     config["transformers_version"] = "4.51.0"
     return dict(sorted(config.items()))
 
