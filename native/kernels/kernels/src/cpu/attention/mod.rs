@@ -1,0 +1,174 @@
+//! Attention over packed sequences and over a key-value cache, in O(S) memory.
+
+mod backward;
+mod cache;
+mod forward;
+mod micro;
+mod pack;
+pub mod plan;
+
+use super::pool::SharedMut;
+use super::simd::dispatch;
+use super::{CpuCall, CpuContext, CpuKernel};
+use crate::dtype::DType;
+use crate::error::{KernelError, Result};
+use backward::{Backward, RowDots};
+use forward::Forward;
+use half::bf16;
+use pack::Rows;
+use plan::{Geometry, Segment};
+
+/// Kernels of this folder.
+pub const KERNELS: &[(&str, CpuKernel)] = &[
+    ("attention", packed),
+    ("attentionBackward", packed_backward),
+    ("attentionDecode", cached),
+    ("kvAppend", cache::append),
+];
+
+/// Shape and masking of a call with inputs `q` [T, H, D] and keys whose last extents are KV, D.
+pub fn geometry(call: &CpuCall<'_>, keys: &str) -> Geometry {
+    let q = &call.input("q").spec.shape;
+    let k = &call.input(keys).spec.shape;
+    let dim = q[2];
+    let attributes = call.attributes;
+    let scale = attributes.float("scale");
+    Geometry {
+        heads: q[1],
+        kv_heads: k[k.len() - 2],
+        dim,
+        causal: attributes.op.attributes.iter().all(|a| a.name != "causal") || attributes.flag("causal"),
+        window: attributes.count("window"),
+        scale: if scale == 0.0 { 1.0 / (dim as f32).sqrt() } else { scale },
+        softcap: attributes.float("softcap"),
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Target(*mut f32);
+// SAFETY: carries the address of an output that outlives the pool's run; tasks write disjoint rows.
+unsafe impl Send for Target {}
+// SAFETY: as above.
+unsafe impl Sync for Target {}
+
+impl Target {
+    fn at(self, index: usize) -> *mut f32 {
+        // SAFETY: callers pass indices inside the output.
+        unsafe { self.0.add(index) }
+    }
+}
+
+fn run_forward(
+    context: &CpuContext,
+    geometry: Geometry,
+    segments: &[Segment],
+    q: &[f32],
+    (k, v): (Rows<'_>, Rows<'_>),
+    o: &mut [f32],
+    lse: Option<&mut [f32]>,
+) {
+    let tasks = plan::tasks(&geometry, segments);
+    let o = Target(o.as_mut_ptr());
+    let lse = lse.map(|lse| Target(lse.as_mut_ptr()));
+    context.pool.run(tasks.len(), &|index| {
+        let task = tasks[index];
+        let segment = segments[task.segment];
+        let lse = lse.map(|lse| lse.at(0));
+        dispatch(context.isa, Forward { geometry, segment, task, q, k, v, o: o.at(0), lse });
+    });
+}
+
+fn packed(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
+    let q = call.input("q").slice::<f32>()?;
+    let (k, v) = (call.input("k").slice::<f32>()?, call.input("v").slice::<f32>()?);
+    let segments = plan::packed_segments(call.input("cuSeqlens").slice::<i32>()?, call.input("q").spec.shape[0])?;
+    // SAFETY: distinct outputs of this call.
+    let (o, lse) = unsafe { (call.outputs[0].slice_mut()?, call.outputs[1].slice_mut()?) };
+    run_forward(context, geometry(call, "k"), &segments, q, (Rows::F32(k), Rows::F32(v)), o, Some(lse));
+    Ok(())
+}
+
+fn cached(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
+    let cache = call.input("cacheK");
+    let shape = &cache.spec.shape;
+    let (slots, positions) = (call.input("slots").slice()?, call.input("positions").slice()?);
+    let segments = plan::cached_segments(slots, positions, shape[0], shape[1])?;
+    let rows = |name: &str| -> Result<Rows<'_>> {
+        let view = call.input(name);
+        match view.spec.dtype {
+            DType::F32 => Ok(Rows::F32(view.slice()?)),
+            DType::BF16 => {
+                let values = view.slice::<bf16>()?;
+                // SAFETY: `bf16` is a transparent wrapper of u16.
+                Ok(Rows::BF16(unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), values.len()) }))
+            }
+            _ => Err(KernelError::dtype("attentionDecode", format!("{name} must be float32 or bfloat16"))),
+        }
+    };
+    // SAFETY: the output of this call.
+    let o = unsafe { call.outputs[0].slice_mut()? };
+    let operands = (rows("cacheK")?, rows("cacheV")?);
+    run_forward(context, geometry(call, "cacheK"), &segments, call.input("q").slice()?, operands, o, None);
+    Ok(())
+}
+
+/// Tasks wanted at least, so that cores stay busy when sequences and key-value heads are few.
+fn shares(context: &CpuContext, heads: usize) -> usize {
+    (2 * context.pool.threads()).max(8).div_ceil(heads.max(1))
+}
+
+fn packed_backward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
+    let geometry = geometry(call, "k");
+    let tokens = call.input("q").spec.shape[0];
+    let segments = plan::packed_segments(call.input("cuSeqlens").slice::<i32>()?, tokens)?;
+    let (q, k, v) = (call.input("q").slice::<f32>()?, call.input("k").slice::<f32>()?, call.input("v").slice::<f32>()?);
+    let (do_, o) = (call.input("dO").slice::<f32>()?, call.input("o").slice::<f32>()?);
+    let lse = call.input("lse").slice::<f32>()?;
+    // SAFETY: distinct outputs of this call.
+    let (dq, dk, dv) =
+        unsafe { (call.outputs[0].slice_mut::<f32>()?, call.outputs[1].slice_mut::<f32>()?, call.outputs[2].slice_mut::<f32>()?) };
+    let (dim, heads) = (geometry.dim, geometry.heads);
+    let mut delta = vec![0.0; tokens * heads];
+    let shared = SharedMut::new(&mut delta);
+    context.pool.for_chunks(tokens, (16_384 / (heads * dim).max(1)).max(1), &|first, last| {
+        let span = first * heads * dim..last * heads * dim;
+        // SAFETY: tasks own disjoint tokens.
+        let delta = unsafe { shared.slice(first * heads, last * heads) };
+        dispatch(context.isa, RowDots { do_: &do_[span.clone()], o: &o[span], delta });
+    });
+    dk.fill(0.0);
+    dv.fill(0.0);
+    let shares = shares(context, segments.len() * geometry.kv_heads);
+    let row = geometry.kv_heads * dim;
+    // Shares beyond the first add into gradients of their own.
+    let mut extra = vec![0.0f32; 2 * (shares - 1) * k.len()];
+    let mut order: Vec<(usize, usize)> = (0..segments.len())
+        .flat_map(|segment| (0..geometry.kv_heads * shares).map(move |unit| (segment, unit)))
+        .collect();
+    order.sort_by_key(|(segment, _)| std::cmp::Reverse(segments[*segment].queries));
+    let (dq_at, dk_at, dv_at) = (Target(dq.as_mut_ptr()), Target(dk.as_mut_ptr()), Target(dv.as_mut_ptr()));
+    let extra_at = Target(extra.as_mut_ptr());
+    context.pool.run(order.len(), &|index| {
+        let (segment, unit) = order[index];
+        let (kv_head, share) = (unit / shares, unit % shares);
+        let segment = segments[segment];
+        let start = segment.key * row + kv_head * dim;
+        let (dk, dv) = if share == 0 {
+            (dk_at.at(start), dv_at.at(start))
+        } else {
+            let base = 2 * (share - 1) * k.len() + start;
+            (extra_at.at(base), extra_at.at(base + k.len()))
+        };
+        let dq = dq_at.at(0);
+        let delta = &delta;
+        let task =
+            Backward { geometry, segment, kv_head, share, shares, q, k, v, do_, lse, delta, dq, dk, dv, stride: row };
+        dispatch(context.isa, task);
+    });
+    for pair in extra.chunks_exact(2 * k.len().max(1)) {
+        for (total, part) in [(&mut *dk, &pair[..k.len()]), (&mut *dv, &pair[k.len()..])] {
+            total.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+        }
+    }
+    Ok(())
+}

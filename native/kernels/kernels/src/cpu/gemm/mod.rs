@@ -1,0 +1,21 @@
+//! Matrix products: packed, blocked, register-tiled; weights of any format are unpacked while packing.
+
+pub mod buffer;
+pub mod driver;
+pub mod kernel;
+pub mod matrix;
+pub mod pack;
+pub mod product;
+pub mod row_load;
+mod tile_portable;
+mod tile_x86;
+mod transpose;
+
+pub use driver::{Factor, Gemm};
+pub use kernel::{ComputeDtype, MicroKernel};
+pub use matrix::{Elements, Matrix};
+pub use pack::{Lanes, Operand};
+pub use product::{PackedRows, Start, Target, Term, pack_rows, packed_words, product};
+
+#[cfg(test)]
+pub mod tests;

@@ -1,0 +1,284 @@
+//! The blocked product: C = start + sum over terms of alpha · rows · columns.
+//!
+//! All row panels of a term are packed once, by all threads; then tasks of a slab of columns (and, where
+//! C is narrow, a group of row panels) pack their column panels block by block and run the micro-kernel.
+//! The column panel stays in the nearest cache while the row panels stream past it. Blocks of K follow
+//! one fixed order, so neither the number of threads nor timing changes a bit of the result.
+
+use crate::cpu::gemm::buffer::WordBuffer;
+use crate::cpu::gemm::kernel::MicroKernel;
+use crate::cpu::gemm::pack::{Operand, Panel, pack};
+use crate::cpu::pool::{Pool, SharedMut};
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// Bytes of row panels that one pass over the columns keeps near the core.
+const ROW_BLOCK_BYTES: usize = 512 << 10;
+/// Widest slab of columns.
+const SLAB_COLUMNS: usize = 256;
+/// Tasks per thread aimed at, so that a thread that was held up does not hold up the others.
+const TASKS_PER_THREAD: usize = 6;
+/// Largest tile, in columns times rows, of any micro-kernel.
+const EDGE_FLOATS: usize = 32 * 16;
+
+/// Packed rows of one term, for reuse by several products.
+pub struct PackedRows<'a> {
+    words: &'a [u32],
+    rows: usize,
+    depth: usize,
+}
+
+/// One term of a product.
+#[derive(Clone, Copy)]
+pub struct Term<'a> {
+    /// Left operand, packed.
+    pub rows: &'a PackedRows<'a>,
+    /// Right operand.
+    pub columns: Operand<'a>,
+    /// Factor.
+    pub alpha: f32,
+}
+
+/// What C holds before the terms are added.
+#[derive(Clone, Copy)]
+pub enum Start<'a> {
+    /// Nothing: C is overwritten.
+    Overwrite,
+    /// Its present values.
+    Accumulate,
+    /// One value per column, or nothing.
+    Bias(&'a [f32]),
+}
+
+/// The result: rows of `columns` f32, `stride` elements apart.
+pub struct Target<'a> {
+    pointer: *mut f32,
+    rows: usize,
+    columns: usize,
+    stride: usize,
+    lifetime: std::marker::PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: tasks write disjoint elements; the constructor holds the exclusive borrow.
+unsafe impl Sync for Target<'_> {}
+
+impl<'a> Target<'a> {
+    /// A contiguous target.
+    ///
+    /// # Panics
+    /// When `values` is too short.
+    pub fn new(values: &'a mut [f32], rows: usize, columns: usize) -> Self {
+        Self::strided(values, rows, columns, columns)
+    }
+
+    /// A target with a row stride.
+    ///
+    /// # Panics
+    /// When `values` is too short.
+    pub fn strided(values: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> Self {
+        let needed = if rows == 0 || columns == 0 { 0 } else { (rows - 1) * stride + columns };
+        assert!(stride >= columns && values.len() >= needed, "target [{rows}, {columns}] does not fit");
+        Self { pointer: values.as_mut_ptr(), rows, columns, stride, lifetime: std::marker::PhantomData }
+    }
+
+    /// Address of an element inside the target.
+    fn at(&self, row: usize, column: usize) -> *mut f32 {
+        debug_assert!(row < self.rows && column < self.columns);
+        self.pointer.wrapping_add(row * self.stride + column)
+    }
+}
+
+#[derive(Default)]
+struct Scratch {
+    columns: WordBuffer,
+    stage: WordBuffer,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
+}
+
+/// Words that [`pack_rows`] needs.
+pub fn packed_words(kernel: &MicroKernel, rows: usize, depth: usize) -> usize {
+    rows * blocks(kernel, depth).map(|block| block_words(kernel, &block)).sum::<usize>()
+}
+
+/// Bytes of scratch that each thread holds for products of this depth at most.
+pub fn scratch_bytes(kernel: &MicroKernel) -> usize {
+    let block = kernel.block_words.next_multiple_of(64);
+    4 * (block * SLAB_COLUMNS + 16 * (block + 32) + 8 * SLAB_COLUMNS)
+}
+
+/// Packs the left operand into `words` (at least [`packed_words`]).
+pub fn pack_rows<'a>(
+    kernel: &MicroKernel,
+    pool: &Pool,
+    operand: &Operand<'_>,
+    words: &'a mut [u32],
+) -> PackedRows<'a> {
+    let (rows, depth) = (operand.count(), operand.depth());
+    let words = &mut words[..packed_words(kernel, rows, depth)];
+    let panels = rows.div_ceil(kernel.rows);
+    let block_count = blocks(kernel, depth).count();
+    // Panels per task: a few thousand words, so that small operands stay on one thread.
+    let group = (1usize << 15).div_ceil((kernel.rows * kernel.block_words_for(depth)).max(1)).max(1);
+    let groups = panels.div_ceil(group);
+    let shared = SharedMut::new(words);
+    pool.run(groups * block_count, &|task| {
+        let (block, group_index) = (task / groups, task % groups);
+        let depth_range = nth_block(kernel, depth, block);
+        let step_words = block_words(kernel, &depth_range);
+        let base = rows * block * kernel.block_words_for(depth);
+        let chosen = group_index * group..((group_index + 1) * group).min(panels);
+        let first = row_panel(kernel, rows, chosen.start).0;
+        let (last_start, last_count) = row_panel(kernel, rows, chosen.end - 1);
+        // SAFETY: panels of a block occupy disjoint ranges, in panel order, and blocks follow each other.
+        let target = unsafe {
+            shared.slice(base + first * step_words, base + (last_start + last_count) * step_words)
+        };
+        let panel = |index: usize| {
+            let (start, count) = row_panel(kernel, rows, index);
+            Panel { start, count, width: count, offset: (start - first) * step_words }
+        };
+        SCRATCH.with_borrow_mut(|scratch| {
+            pack(kernel, operand, depth_range, chosen, &panel, target, &mut scratch.stage);
+        });
+    });
+    // SAFETY: all tasks are done; the words are exclusively borrowed for 'a and only read from here on.
+    let words = unsafe { shared.slice(0, packed_words(kernel, rows, depth)) };
+    PackedRows { words, rows, depth }
+}
+
+/// Adds up the terms into C.
+///
+/// # Panics
+/// When the extents of terms and target disagree.
+pub fn product(kernel: &MicroKernel, pool: &Pool, terms: &[Term<'_>], start: Start<'_>, target: &Target<'_>) {
+    let (rows, columns) = (target.rows, target.columns);
+    for term in terms {
+        assert_eq!(term.rows.rows, rows, "rows of a term and of the target");
+        assert_eq!(term.columns.count(), columns, "columns of a term and of the target");
+        assert_eq!(term.columns.depth(), term.rows.depth, "depth of both sides of a term");
+    }
+    if let Start::Bias(bias) = start {
+        assert_eq!(bias.len(), columns, "bias and columns");
+    }
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    let wanted = pool.threads() * TASKS_PER_THREAD;
+    let slab = columns.div_ceil(wanted).next_multiple_of(kernel.columns).clamp(kernel.columns, SLAB_COLUMNS);
+    let slabs = columns.div_ceil(slab);
+    let panels = rows.div_ceil(kernel.rows);
+    let groups = (2 * pool.threads()).div_ceil(slabs).min(panels);
+    pool.run(slabs * groups, &|task| {
+        let (slab_index, group) = (task / groups, task % groups);
+        let chosen = group * panels / groups..(group + 1) * panels / groups;
+        let span = slab_index * slab..((slab_index + 1) * slab).min(columns);
+        SCRATCH.with_borrow_mut(|scratch| {
+            run_slab(kernel, terms, start, target, chosen, span, scratch);
+        });
+    });
+}
+
+fn run_slab(
+    kernel: &MicroKernel,
+    terms: &[Term<'_>],
+    start: Start<'_>,
+    target: &Target<'_>,
+    panels: Range<usize>,
+    span: Range<usize>,
+    scratch: &mut Scratch,
+) {
+    let (first_row, _) = row_panel(kernel, target.rows, panels.start);
+    let (last_row, last_count) = row_panel(kernel, target.rows, panels.end - 1);
+    let row_slice = |row: usize, range: &Range<usize>| {
+        // SAFETY: inside the target, and each task owns its rows of its columns.
+        unsafe { std::slice::from_raw_parts_mut(target.at(row, range.start), range.len()) }
+    };
+    let mut accumulate = true;
+    match start {
+        Start::Accumulate => {}
+        Start::Overwrite => accumulate = false,
+        Start::Bias(bias) => {
+            for row in first_row..last_row + last_count {
+                row_slice(row, &span).copy_from_slice(&bias[span.clone()]);
+            }
+        }
+    }
+    let column_panel = |index: usize, step_words: usize| {
+        let begin = span.start + index * kernel.columns;
+        let count = (span.end - begin).min(kernel.columns);
+        let width = if count <= kernel.columns / 2 { kernel.columns / 2 } else { kernel.columns };
+        Panel { start: begin, count, width, offset: index * kernel.columns * step_words }
+    };
+    let column_panels = span.len().div_ceil(kernel.columns);
+    let mut edge = [0.0f32; EDGE_FLOATS];
+    for term in terms {
+        let depth = term.rows.depth;
+        for (index, block) in blocks(kernel, depth).enumerate() {
+            let step_words = block_words(kernel, &block);
+            let base = term.rows.rows * index * kernel.block_words_for(depth);
+            let packed = scratch.columns.words(column_panels * kernel.columns * step_words);
+            let panel = |index: usize| column_panel(index, step_words);
+            pack(kernel, &term.columns, block, 0..column_panels, &panel, packed, &mut scratch.stage);
+            let near = (ROW_BLOCK_BYTES / (4 * kernel.rows * step_words)).max(1);
+            for near_start in panels.clone().step_by(near) {
+                for column in 0..column_panels {
+                    let Panel { start: begin, count, width, offset } = panel(column);
+                    let half = usize::from(width == kernel.columns);
+                    let right = packed[offset..offset + width * step_words].as_ptr();
+                    for row_index in near_start..(near_start + near).min(panels.end) {
+                        let (row, height) = row_panel(kernel, target.rows, row_index);
+                        let from = base + row * step_words;
+                        let left = term.rows.words[from..from + height * step_words].as_ptr();
+                        let tile = kernel.tiles[height - 1][half];
+                        if count == width {
+                            let c = target.at(row, begin);
+                            // SAFETY: the panels cover `step_words` steps of `height` and `width` words;
+                            // the tile lies inside the rows and columns that this task owns.
+                            unsafe { tile(step_words, left, right, term.alpha, c, target.stride, accumulate) };
+                            continue;
+                        }
+                        // SAFETY: as above; the tile is at most EDGE_FLOATS large.
+                        unsafe { tile(step_words, left, right, term.alpha, edge.as_mut_ptr(), width, false) };
+                        for line in 0..height {
+                            let c = row_slice(row + line, &(begin..begin + count));
+                            for (to, from) in c.iter_mut().zip(&edge[line * width..]) {
+                                *to = if accumulate { *to + from } else { *from };
+                            }
+                        }
+                    }
+                }
+            }
+            accumulate = true;
+        }
+    }
+    if !accumulate {
+        for row in first_row..last_row + last_count {
+            row_slice(row, &span).fill(0.0);
+        }
+    }
+}
+
+/// First row and height of row panel `index`: heights differ by at most one, so none is nearly empty.
+fn row_panel(kernel: &MicroKernel, rows: usize, index: usize) -> (usize, usize) {
+    let panels = rows.div_ceil(kernel.rows);
+    let (height, taller) = (rows / panels, rows % panels);
+    (index * height + index.min(taller), height + usize::from(index < taller))
+}
+
+/// Blocks of K, in order.
+fn blocks(kernel: &MicroKernel, depth: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    let step = (kernel.block_words_for(depth) * kernel.word.depth()).max(1);
+    (0..depth).step_by(step).map(move |start| start..(start + step).min(depth))
+}
+
+fn nth_block(kernel: &MicroKernel, depth: usize, index: usize) -> Range<usize> {
+    let step = kernel.block_words_for(depth) * kernel.word.depth();
+    index * step..((index + 1) * step).min(depth)
+}
+
+fn block_words(kernel: &MicroKernel, block: &Range<usize>) -> usize {
+    block.len().div_ceil(kernel.word.depth())
+}

@@ -1,0 +1,110 @@
+//! Instruction-set detection and the `SWIFT_ISA` override.
+
+use crate::error::{KernelError, Result};
+use std::sync::OnceLock;
+
+/// Instruction-set level of the CPU kernels, in ascending order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// Plain Rust, no explicit SIMD.
+    Portable,
+    /// AVX2 + FMA (x86-64 since 2013).
+    Avx2,
+    /// AVX-512 F/BW/DQ/VL.
+    Avx512,
+    /// AVX-512 with BF16 dot products (`vdpbf16ps`).
+    Avx512Bf16,
+}
+
+impl Isa {
+    /// Name accepted by `SWIFT_ISA` and printed by `swift doctor`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+            Isa::Avx512Bf16 => "avx512bf16",
+        }
+    }
+
+    /// Every level, ascending.
+    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
+
+    /// True where the machine multiplies bf16 natively.
+    pub fn has_native_bf16(self) -> bool {
+        self == Isa::Avx512Bf16
+    }
+
+    /// The highest level this machine offers.
+    pub fn detect() -> Isa {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx512 = avx2
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl");
+            if avx512 && is_x86_feature_detected!("avx512bf16") {
+                return Isa::Avx512Bf16;
+            }
+            if avx512 {
+                return Isa::Avx512;
+            }
+            if avx2 {
+                return Isa::Avx2;
+            }
+        }
+        Isa::Portable
+    }
+
+    /// Levels this machine can run, ascending.
+    pub fn available() -> Vec<Isa> {
+        let best = Self::detect();
+        Self::ALL.into_iter().filter(|isa| *isa <= best).collect()
+    }
+
+    /// The level to use: `SWIFT_ISA` when set, else the best available.
+    ///
+    /// # Errors
+    /// `ERR_ISA_UNKNOWN` for an unknown name, `ERR_ISA_UNAVAILABLE` for a level this machine lacks.
+    pub fn select() -> Result<Isa> {
+        static SELECTED: OnceLock<Result<Isa>> = OnceLock::new();
+        SELECTED.get_or_init(|| Self::from_override(std::env::var("SWIFT_ISA").ok().as_deref())).clone()
+    }
+
+    fn from_override(requested: Option<&str>) -> Result<Isa> {
+        let best = Self::detect();
+        let Some(name) = requested.filter(|name| !name.is_empty()) else {
+            return Ok(best);
+        };
+        let Some(isa) = Self::ALL.into_iter().find(|isa| isa.name() == name) else {
+            return Err(KernelError::new(
+                "ERR_ISA_UNKNOWN",
+                format!("SWIFT_ISA={name} is unknown; use one of portable, avx2, avx512, avx512bf16"),
+            ));
+        };
+        if isa > best {
+            return Err(KernelError::new(
+                "ERR_ISA_UNAVAILABLE",
+                format!("SWIFT_ISA={name} was asked for, but this CPU offers at most {}; unset it", best.name()),
+            ));
+        }
+        Ok(isa)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Isa;
+
+    #[test]
+    fn override_is_checked_against_the_machine() {
+        assert_eq!(Isa::from_override(Some("portable")).unwrap(), Isa::Portable);
+        assert_eq!(Isa::from_override(None).unwrap(), Isa::detect());
+        assert_eq!(Isa::from_override(Some("sse9")).unwrap_err().code, "ERR_ISA_UNKNOWN");
+        if Isa::detect() < Isa::Avx512Bf16 {
+            assert_eq!(Isa::from_override(Some("avx512bf16")).unwrap_err().code, "ERR_ISA_UNAVAILABLE");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The CPU device: fused kernels with run-time dispatch over instruction sets.
+
+pub mod isa;
+pub mod pool;
+pub mod quant4;
+pub mod quant4_map;
+pub mod storage;
+
+pub use storage::{CpuCall, CpuStorage, CpuView};
+
+use crate::backend::{Backend, View};
+use crate::dtype::DType;
+use crate::error::{KernelError, Result};
+use crate::files::MappedFile;
+use crate::ops::OpDeclaration;
+use crate::shape::TensorSpec;
+use isa::Isa;
+use pool::Pool;
+use std::collections::HashMap;
+use std::sync::Arc;
+use storage::BufferCache;
+
+/// What every CPU kernel gets besides its operands.
+pub struct CpuContext {
+    /// Threads.
+    pub pool: &'static Pool,
+    /// Instruction set.
+    pub isa: Isa,
+}
+
+/// Implementation of one op.
+pub type CpuKernel = fn(&CpuContext, &CpuCall<'_>) -> Result<()>;
+
+/// Implementations by op name; each module with kernels contributes one slice.
+const KERNELS: &[&[(&str, CpuKernel)]] = &[];
+
+/// The CPU device.
+pub struct CpuBackend {
+    context: CpuContext,
+    kernels: HashMap<&'static str, CpuKernel>,
+    cache: BufferCache,
+}
+
+impl CpuBackend {
+    /// A CPU device on the process-wide pool with the selected instruction set.
+    ///
+    /// # Errors
+    /// Errors of [`Isa::select`].
+    pub fn new() -> Result<Self> {
+        Ok(Self::with_isa(Isa::select()?))
+    }
+
+    /// A CPU device with a given instruction set (tests run every level of the machine).
+    pub fn with_isa(isa: Isa) -> Self {
+        Self {
+            context: CpuContext { pool: Pool::global(), isa },
+            kernels: KERNELS.iter().flat_map(|group| group.iter().copied()).collect(),
+            cache: BufferCache::default(),
+        }
+    }
+}
+
+impl Backend for CpuBackend {
+    type Storage = CpuStorage;
+
+    fn allocate(&mut self, spec: &TensorSpec) -> Result<CpuStorage> {
+        if spec.dtype.is_quantized() {
+            return Ok(CpuStorage::quantized());
+        }
+        Ok(CpuStorage::Host(self.cache.take(spec.bytes()?)?))
+    }
+
+    fn release(&mut self, storage: CpuStorage) {
+        if let CpuStorage::Host(buffer) = storage {
+            self.cache.give(buffer);
+        }
+    }
+
+    fn upload(&mut self, spec: &TensorSpec, bytes: &[u8]) -> Result<CpuStorage> {
+        plain(spec)?;
+        let buffer = self.cache.take(bytes.len())?;
+        // SAFETY: the buffer was just made with `bytes.len()` bytes and nobody else sees it yet.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.pointer(), bytes.len()) };
+        Ok(CpuStorage::Host(buffer))
+    }
+
+    fn map(&mut self, spec: &TensorSpec, file: &Arc<MappedFile>, byte_offset: usize) -> Result<CpuStorage> {
+        plain(spec)?;
+        let bytes = &file.bytes()[byte_offset..byte_offset + spec.bytes()?];
+        if (bytes.as_ptr() as usize) % spec.dtype.size().unwrap_or(1) != 0 {
+            return self.upload(spec, bytes);
+        }
+        Ok(CpuStorage::Mapped { file: Arc::clone(file), byte_offset, bytes: bytes.len() })
+    }
+
+    fn download(&mut self, view: View<'_, CpuStorage>) -> Result<Vec<u8>> {
+        Ok(view.bytes()?.to_vec())
+    }
+
+    fn execute(&mut self, call: &CpuCall<'_>) -> Result<()> {
+        let name = call.attributes.op.name;
+        let kernel = self.kernels.get(name).ok_or_else(|| {
+            KernelError::new("ERR_OP_UNSUPPORTED", format!("the cpu device does not implement {name}"))
+        })?;
+        kernel(&self.context, call)
+    }
+
+    fn synchronize(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn supports(&self, op: &OpDeclaration) -> bool {
+        self.kernels.contains_key(op.name)
+    }
+}
+
+fn plain(spec: &TensorSpec) -> Result<()> {
+    if spec.dtype.is_quantized() {
+        return Err(KernelError::dtype(
+            "upload",
+            format!("{} is built from its parts by an op, not from raw bytes", DType::name(spec.dtype)),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! RMS normalisation, forward and backward, one pass over memory each.
+
+use super::operand::as_f32;
+use super::pool::SharedMut;
+use super::simd::span::{get, put};
+use super::simd::{Kernel, Simd, dispatch};
+use super::{CpuCall, CpuContext, CpuKernel};
+use crate::error::Result;
+
+/// Kernels of this file.
+pub const KERNELS: &[(&str, CpuKernel)] = &[("rmsNorm", forward), ("rmsNormBackward", backward)];
+
+/// Elements per task.
+const CHUNK: usize = 16_384;
+
+/// Most partial sums of a weight gradient; the partition depends on the shape only.
+pub const PARTS: usize = 16;
+
+/// Rows per part of a reduction over rows, fixed by the shape.
+pub fn rows_per_part(rows: usize) -> usize {
+    rows.div_ceil(PARTS).max(16)
+}
+
+struct Forward<'a> {
+    columns: usize,
+    epsilon: f32,
+    weight: &'a [f32],
+    weight_offset: f32,
+    x: &'a [f32],
+    residual: Option<&'a [f32]>,
+    y: &'a mut [f32],
+    inverse: &'a mut [f32],
+    sum: Option<&'a mut [f32]>,
+}
+
+impl Kernel for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let columns = self.columns;
+        for row in 0..self.inverse.len() {
+            let base = row * columns;
+            let mut squares = s.splat(0.0);
+            let mut at = 0;
+            while at < columns {
+                let count = (columns - at).min(S::LANES);
+                let mut v = get(s, self.x, base + at, count);
+                if let (Some(residual), Some(sum)) = (self.residual, self.sum.as_deref_mut()) {
+                    v = s.add(v, get(s, residual, base + at, count));
+                    put(s, sum, base + at, count, v);
+                }
+                squares = s.fma(v, v, squares);
+                at += S::LANES;
+            }
+            let inverse = 1.0 / (s.sum(squares) / columns as f32 + self.epsilon).sqrt();
+            self.inverse[row] = inverse;
+            let scale = s.splat(inverse);
+            let offset = s.splat(self.weight_offset);
+            let source = self.sum.as_deref().unwrap_or(self.x);
+            let mut at = 0;
+            while at < columns {
+                let count = (columns - at).min(S::LANES);
+                let w = s.add(get(s, self.weight, at, count), offset);
+                let v = s.mul(get(s, source, base + at, count), scale);
+                put(s, self.y, base + at, count, s.mul(v, w));
+                at += S::LANES;
+            }
+        }
+    }
+}
+
+fn forward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
+    let x = call.input("x").slice::<f32>()?;
+    let weight = as_f32(&call.input("weight"))?;
+    let residual = call.optional("residual").map(|view| view.slice::<f32>()).transpose()?;
+    let (columns, epsilon) = (weight.len(), call.attributes.float("epsilon"));
+    let weight_offset = call.attributes.float("weightOffset");
+    // SAFETY: distinct outputs of this call.
+    let (y, inverse) = unsafe { (call.outputs[0].slice_mut::<f32>()?, call.outputs[1].slice_mut::<f32>()?) };
+    let rows = inverse.len();
+    let (y, inverse) = (SharedMut::new(y), SharedMut::new(inverse));
+    // SAFETY: as above.
+    let sum = call.outputs.get(2).map(|view| unsafe { view.slice_mut::<f32>() }).transpose()?.map(SharedMut::new);
+    context.pool.for_chunks(rows, (CHUNK / columns.max(1)).max(1), &|first, last| {
+        let span = first * columns..last * columns;
+        // SAFETY: tasks own disjoint rows.
+        let kernel = unsafe {
+            Forward {
+                columns,
+                epsilon,
+                weight: &weight,
+                weight_offset,
+                x: &x[span.clone()],
+                residual: residual.map(|values| &values[span.clone()]),
+                y: y.slice(span.start, span.end),
+                inverse: inverse.slice(first, last),
+                sum: sum.map(|values| values.slice(span.start, span.end)),
+            }
+        };
+        dispatch(context.isa, kernel);
+    });
+    Ok(())
+}
+
+struct Backward<'a> {
+    columns: usize,
+    weight: &'a [f32],
+    weight_offset: f32,
+    dy: &'a [f32],
+    x: &'a [f32],
+    inverse: &'a [f32],
+    residual: Option<&'a [f32]>,
+    dx: &'a mut [f32],
+    dw: Option<&'a mut [f32]>,
+}
+
+impl Kernel for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let columns = self.columns;
+        let offset = s.splat(self.weight_offset);
+        if let Some(dw) = self.dw.as_deref_mut() {
+            dw.fill(0.0);
+        }
+        for row in 0..self.inverse.len() {
+            let base = row * columns;
+            let inverse = s.splat(self.inverse[row]);
+            let mut dot = s.splat(0.0);
+            let mut at = 0;
+            while at < columns {
+                let count = (columns - at).min(S::LANES);
+                let dy = get(s, self.dy, base + at, count);
+                let normal = s.mul(get(s, self.x, base + at, count), inverse);
+                let product = s.mul(dy, normal);
+                let w = s.add(get(s, self.weight, at, count), offset);
+                dot = s.fma(product, w, dot);
+                if let Some(dw) = self.dw.as_deref_mut() {
+                    let sum = s.add(get(s, dw, at, count), product);
+                    put(s, dw, at, count, sum);
+                }
+                at += S::LANES;
+            }
+            let mean = s.splat(s.sum(dot) / columns as f32);
+            let mut at = 0;
+            while at < columns {
+                let count = (columns - at).min(S::LANES);
+                let dy = get(s, self.dy, base + at, count);
+                let normal = s.mul(get(s, self.x, base + at, count), inverse);
+                let w = s.add(get(s, self.weight, at, count), offset);
+                let mut dx = s.mul(inverse, s.fnma(normal, mean, s.mul(dy, w)));
+                if let Some(residual) = self.residual {
+                    dx = s.add(dx, get(s, residual, base + at, count));
+                }
+                put(s, self.dx, base + at, count, dx);
+                at += S::LANES;
+            }
+        }
+    }
+}
+
+fn backward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
+    let dy = call.input("dy").slice::<f32>()?;
+    let x = call.input("x").slice::<f32>()?;
+    let weight = as_f32(&call.input("weight"))?;
+    let inverse = call.input("inverseRms").slice::<f32>()?;
+    let residual = call.optional("residualGradient").map(|view| view.slice::<f32>()).transpose()?;
+    let (columns, rows) = (weight.len(), inverse.len());
+    let weight_offset = call.attributes.float("weightOffset");
+    // SAFETY: distinct outputs of this call.
+    let dx = SharedMut::new(unsafe { call.outputs[0].slice_mut::<f32>()? });
+    // SAFETY: as above.
+    let dw = call.outputs.get(1).map(|view| unsafe { view.slice_mut::<f32>() }).transpose()?;
+    let per_part = if dw.is_some() { rows_per_part(rows) } else { (CHUNK / columns.max(1)).max(1) };
+    let parts = if dw.is_some() { rows.div_ceil(per_part) } else { 0 };
+    let mut partial = vec![0.0; parts * columns];
+    let shared = SharedMut::new(&mut partial);
+    context.pool.for_chunks(rows, per_part, &|first, last| {
+        let span = first * columns..last * columns;
+        let part = first / per_part;
+        // SAFETY: tasks own disjoint rows and parts.
+        let kernel = unsafe {
+            Backward {
+                columns,
+                weight: &weight,
+                weight_offset,
+                dy: &dy[span.clone()],
+                x: &x[span.clone()],
+                inverse: &inverse[first..last],
+                residual: residual.map(|values| &values[span.clone()]),
+                dx: dx.slice(span.start, span.end),
+                dw: (parts > 0).then(|| shared.slice(part * columns, (part + 1) * columns)),
+            }
+        };
+        dispatch(context.isa, kernel);
+    });
+    if let Some(dw) = dw {
+        sum_parts(&partial, dw);
+    }
+    Ok(())
+}
+
+/// Adds partial rows in order.
+pub fn sum_parts(partial: &[f32], total: &mut [f32]) {
+    total.fill(0.0);
+    for part in partial.chunks_exact(total.len().max(1)) {
+        for (sum, value) in total.iter_mut().zip(part) {
+            *sum += value;
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The machine's limits, measured: multiply-adds from registers and bytes from memory.
+
+use crate::cpu::gemm::kernel::PanelWord;
+use crate::cpu::isa::Isa;
+use crate::cpu::pool::Pool;
+use std::hint::black_box;
+use std::time::Instant;
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+
+/// Steps of the register loop per task: about a millisecond.
+const STEPS: usize = 100_000;
+
+/// GFLOP/s of independent multiply-adds on registers, all threads, best of several rounds; the
+/// instruction is the one that products with `word` panels use.
+pub fn peak_gflops(pool: &Pool, isa: Isa, word: PanelWord) -> f64 {
+    let mut best = f64::INFINITY;
+    for _ in 0..30 {
+        let start = Instant::now();
+        pool.run(pool.threads(), &|_| {
+            black_box(register_loop(isa, word));
+        });
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    let lanes = match isa {
+        Isa::Portable => 4,
+        Isa::Avx2 => 8,
+        Isa::Avx512 | Isa::Avx512Bf16 => 16,
+    };
+    (pool.threads() * STEPS * 24 * 2 * lanes * word.depth()) as f64 / best * 1e-9
+}
+
+/// Bytes per second of one pass of reads over `bytes` of memory, all threads, best of several rounds.
+pub fn read_bandwidth(pool: &Pool, bytes: usize) -> f64 {
+    let words: Vec<u64> = (0..bytes as u64 / 8).collect();
+    let tasks = 4 * pool.threads();
+    let mut best = f64::INFINITY;
+    for _ in 0..8 {
+        let start = Instant::now();
+        pool.run(tasks, &|task| {
+            let part = &words[task * words.len() / tasks..(task + 1) * words.len() / tasks];
+            black_box(part.iter().fold(0u64, |sum, word| sum ^ word));
+        });
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    (words.len() * 8) as f64 / best
+}
+
+fn register_loop(isa: Isa, word: PanelWord) -> f32 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: an `Isa` other than `Portable` is only made where it was detected.
+    unsafe {
+        match (isa, word) {
+            (Isa::Avx2, _) => return loop_avx2(),
+            (Isa::Avx512Bf16, PanelWord::Bf16Pair) => return loop_bf16(),
+            (Isa::Avx512 | Isa::Avx512Bf16, _) => return loop_avx512(),
+            (Isa::Portable, _) => {}
+        }
+    }
+    let _ = (isa, word);
+    let mut sums = [1.0f32; 96];
+    for _ in 0..STEPS {
+        for sum in black_box(&mut sums) {
+            *sum = *sum * 0.999 + 0.001;
+        }
+    }
+    sums.iter().sum()
+}
+
+/// 24 chains: three rounds of eight keep the 16 registers of AVX2 sufficient.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn loop_avx2() -> f32 {
+    let factor = _mm256_set1_ps(black_box(0.999));
+    let mut sums = [_mm256_set1_ps(1.0); 12];
+    for _ in 0..2 * STEPS {
+        for sum in &mut sums {
+            *sum = _mm256_fmadd_ps(*sum, factor, factor);
+        }
+    }
+    sums.iter().map(|sum| _mm256_cvtss_f32(*sum)).sum()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn loop_avx512() -> f32 {
+    let factor = _mm512_set1_ps(black_box(0.999));
+    let mut sums = [_mm512_set1_ps(1.0); 24];
+    for _ in 0..STEPS {
+        for sum in &mut sums {
+            *sum = _mm512_fmadd_ps(*sum, factor, factor);
+        }
+    }
+    sums.iter().map(|sum| _mm512_cvtss_f32(*sum)).sum()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn loop_bf16() -> f32 {
+    // SAFETY: a rename of the register; every bit pattern is a pair of bf16.
+    let factor: __m512bh = unsafe { std::mem::transmute(_mm512_set1_epi32(black_box(0x3f80_3f80))) };
+    let mut sums = [_mm512_set1_ps(1.0); 24];
+    for _ in 0..STEPS {
+        for sum in &mut sums {
+            *sum = _mm512_dpbf16_ps(*sum, factor, factor);
+        }
+    }
+    sums.iter().map(|sum| _mm512_cvtss_f32(*sum)).sum()
+}

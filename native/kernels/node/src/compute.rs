@@ -1,0 +1,293 @@
+//! The tensor table and its engines as one class.
+
+use crate::files::NativeFile;
+use napi::JsDeferred;
+use napi::bindgen_prelude::*;
+use napi_derive::napi;
+use std::sync::OnceLock;
+use swift_kernels::cpu::CpuBackend;
+use swift_kernels::cpu::isa::Isa;
+use swift_kernels::cpu::pool::Pool;
+use swift_kernels::dtype::DType;
+use swift_kernels::engine::{Engine, MarkSink};
+use swift_kernels::error::KernelError;
+use swift_kernels::ops;
+use swift_kernels::oracle::OracleBackend;
+use swift_kernels::shape::TensorSpec;
+use swift_kernels::table::TensorTable;
+
+pub(crate) fn to_napi(error: KernelError) -> Error {
+    Error::from_reason(error.to_string())
+}
+
+fn invalid(message: String) -> Error {
+    Error::from_reason(format!("ERR_INVALID_ARGUMENT: {message}"))
+}
+
+/// Where marks that a stream reached are delivered; the meter installs its own at start.
+static MARK_SINK: OnceLock<MarkSink> = OnceLock::new();
+
+/// Installs the receiver of stream marks (first call wins).
+#[allow(dead_code)]
+pub(crate) fn set_mark_sink(sink: MarkSink) {
+    let _ = MARK_SINK.set(sink);
+}
+
+fn ignore_mark(_token: u64, _edge: u8) {}
+
+fn to_spec(dtype: u32, shape: &[f64]) -> Result<TensorSpec> {
+    let dtype = DType::from_code(dtype).ok_or_else(|| invalid(format!("unknown dtype code {dtype}")))?;
+    let extent = |value: &f64| {
+        if value.fract() == 0.0 && *value >= 0.0 && *value < 9.0e15 {
+            Ok(*value as usize)
+        } else {
+            Err(invalid(format!("extent {value} is not a non-negative integer")))
+        }
+    };
+    Ok(TensorSpec::new(dtype, shape.iter().map(extent).collect::<Result<Vec<_>>>()?))
+}
+
+/// Figures of one device; arrays are indexed by dtype code or category.
+#[napi(object)]
+pub struct NativeStats {
+    pub live_bytes: f64,
+    pub peak_bytes: f64,
+    pub live_by_dtype: Vec<f64>,
+    pub peak_by_dtype: Vec<f64>,
+    pub live_by_category: Vec<f64>,
+    pub at_peak_by_category: Vec<f64>,
+    pub workspace_at_peak: f64,
+    pub live_storages: f64,
+    pub flops: f64,
+    pub bytes_moved: f64,
+    pub ops: f64,
+}
+
+/// One live tensor in a leak report.
+#[napi(object)]
+pub struct NativeLive {
+    pub id: f64,
+    pub description: String,
+}
+
+/// What the processor offers and what is used.
+#[napi(object)]
+pub struct NativeCpu {
+    pub isa: String,
+    pub available: Vec<String>,
+    pub native_bfloat16: bool,
+    pub threads: u32,
+}
+
+/// Instruction set and threads of the CPU device. Throws `ERR_ISA_…` for a bad `SWIFT_ISA`.
+#[napi]
+pub fn cpu_info() -> Result<NativeCpu> {
+    let isa = Isa::select().map_err(to_napi)?;
+    Ok(NativeCpu {
+        isa: isa.name().to_string(),
+        available: Isa::available().into_iter().map(|isa| isa.name().to_string()).collect(),
+        native_bfloat16: isa.has_native_bf16(),
+        threads: u32::try_from(Pool::global().threads()).unwrap_or(u32::MAX),
+    })
+}
+
+/// The declared ops as JSON: `[{ name, inputs: [{ name, optional }], variadic, attributes: [{ name, default }],
+/// rest, outputs, mutates }]`; the index of an entry is its op code.
+#[napi]
+pub fn op_table() -> String {
+    swift_kernels::ops::table_json()
+}
+
+/// Tensor table with the engines of its devices.
+#[napi]
+pub struct NativeRuntime {
+    table: TensorTable,
+}
+
+#[napi]
+impl NativeRuntime {
+    /// An empty table without devices.
+    #[allow(clippy::new_without_default)]
+    #[napi(constructor)]
+    pub fn new() -> Self {
+        Self { table: TensorTable::default() }
+    }
+
+    /// Starts a device (`cpu`, `oracle` or `meta`) and returns its index.
+    #[napi]
+    pub fn open_device(&mut self, name: String) -> Result<u32> {
+        let engine = match name.as_str() {
+            "cpu" => Some(Engine::start("cpu", CpuBackend::new).map_err(to_napi)?),
+            "oracle" => Some(Engine::start("oracle", || Ok(OracleBackend::default())).map_err(to_napi)?),
+            "meta" => None,
+            other => {
+                return Err(Error::from_reason(format!(
+                    "ERR_DEVICE_UNKNOWN: device {other:?} was asked for; this build has cpu, oracle and meta"
+                )));
+            }
+        };
+        Ok(self.table.add_device(&name, engine) as u32)
+    }
+
+    /// Runs an op. `ids` holds 0 for inputs left out, `values` NaN for defaults. Writes
+    /// `[id, dtype, block, nestedBlock, rank, ...shape]` per output into `result`; returns their number.
+    #[napi]
+    pub fn dispatch(
+        &mut self,
+        device: u32,
+        op: u32,
+        ids: &[f64],
+        values: &[f64],
+        rest: &[f64],
+        mut result: Float64Array,
+    ) -> Result<u32> {
+        let op = *ops::table().get(op as usize).ok_or_else(|| invalid(format!("unknown op code {op}")))?;
+        let ids: Vec<Option<u64>> = ids.iter().map(|id| (*id != 0.0).then_some(*id as u64)).collect();
+        let created = self.table.dispatch(device as usize, op, &ids, values, rest).map_err(to_napi)?;
+        // SAFETY: called on the JavaScript thread, which waits for this call.
+        let out = unsafe { result.as_mut() };
+        let mut at = 0;
+        for made in &created {
+            let quant = made.spec.quant;
+            let head = [
+                made.id as f64,
+                f64::from(made.spec.dtype as u8),
+                quant.map_or(0.0, |layout| layout.block as f64),
+                quant.map_or(0.0, |layout| layout.nested_block as f64),
+                made.spec.shape.len() as f64,
+            ];
+            for value in head.into_iter().chain(made.spec.shape.iter().map(|extent| *extent as f64)) {
+                *out.get_mut(at).ok_or_else(|| invalid("the result buffer is too small".into()))? = value;
+                at += 1;
+            }
+        }
+        Ok(created.len() as u32)
+    }
+
+    /// Creates a tensor from bytes (copied during the call).
+    #[napi]
+    pub fn upload(&mut self, device: u32, dtype: u32, shape: &[f64], bytes: &[u8]) -> Result<f64> {
+        let spec = to_spec(dtype, shape)?;
+        Ok(self.table.upload(device as usize, spec, bytes).map_err(to_napi)?.id as f64)
+    }
+
+    /// Creates a tensor over a region of a mapped file.
+    #[napi]
+    pub fn map(
+        &mut self,
+        device: u32,
+        dtype: u32,
+        shape: &[f64],
+        file: &NativeFile,
+        byte_offset: f64,
+    ) -> Result<f64> {
+        let spec = to_spec(dtype, shape)?;
+        let made = self.table.map(device as usize, spec, &file.file, byte_offset as usize).map_err(to_napi)?;
+        Ok(made.id as f64)
+    }
+
+    /// A new handle to the same memory, reshaped and starting `offset` elements in.
+    #[napi]
+    pub fn view(&mut self, id: f64, shape: &[f64], offset: f64) -> Result<f64> {
+        let shape = to_spec(0, shape)?.shape;
+        Ok(self.table.view(id as u64, Some(shape), offset as usize).map_err(to_napi)?.id as f64)
+    }
+
+    /// A new handle to the same tensor.
+    #[napi]
+    pub fn alias(&mut self, id: f64) -> Result<f64> {
+        Ok(self.table.view(id as u64, None, 0).map_err(to_napi)?.id as f64)
+    }
+
+    /// Releases a handle.
+    #[napi]
+    pub fn release(&mut self, id: f64) -> Result<()> {
+        self.table.release(id as u64).map_err(to_napi)
+    }
+
+    /// Copies a tensor to the host; rejects with the error of any earlier op that failed.
+    #[napi(ts_return_type = "Promise<Uint8Array>")]
+    pub fn read<'env>(&self, env: &'env Env, id: f64) -> Result<Object<'env>> {
+        let (deferred, promise) = deferred::<Uint8Array>(env)?;
+        self.table
+            .read(id as u64, Box::new(move |result| settle(deferred, result.map(Uint8Array::new))))
+            .map_err(to_napi)?;
+        Ok(promise)
+    }
+
+    /// Resolves when everything queued on the device is done; rejects as `read` does.
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn flush<'env>(&self, env: &'env Env, device: u32) -> Result<Object<'env>> {
+        let (deferred, promise) = deferred::<()>(env)?;
+        self.table.flush(device as usize, Box::new(move |result| settle(deferred, result)));
+        Ok(promise)
+    }
+
+    /// Queues a mark (edge 0 = begin, 1 = end) in stream order.
+    #[napi]
+    pub fn mark(&self, device: u32, token: f64, edge: u32) {
+        let sink = MARK_SINK.get().copied().unwrap_or(ignore_mark);
+        self.table.mark(device as usize, token as u64, edge as u8, sink);
+    }
+
+    /// Figures of a device.
+    #[napi]
+    pub fn stats(&self, device: u32) -> NativeStats {
+        let stats = self.table.stats(device as usize);
+        let numbers = |values: &[usize]| values.iter().map(|value| *value as f64).collect();
+        NativeStats {
+            live_bytes: stats.live_bytes as f64,
+            peak_bytes: stats.peak_bytes as f64,
+            live_by_dtype: numbers(&stats.live_by_dtype),
+            peak_by_dtype: numbers(&stats.peak_by_dtype),
+            live_by_category: numbers(&stats.live_by_category),
+            at_peak_by_category: numbers(&stats.at_peak_by_category),
+            workspace_at_peak: stats.workspace_at_peak as f64,
+            live_storages: stats.live_storages as f64,
+            flops: stats.flops as f64,
+            bytes_moved: stats.bytes_moved as f64,
+            ops: stats.ops as f64,
+        }
+    }
+
+    /// Restarts peak, FLOPs, bytes and op counts of a device.
+    #[napi]
+    pub fn reset_stats(&mut self, device: u32) {
+        self.table.reset_stats(device as usize);
+    }
+
+    /// Bounds the live bytes of a device; 0 removes the bound.
+    #[napi]
+    pub fn set_limit(&mut self, device: u32, bytes: f64) {
+        self.table.set_limit(device as usize, bytes as usize);
+    }
+
+    /// Category of later allocations.
+    #[napi]
+    pub fn set_category(&mut self, category: u32) {
+        self.table.set_category(category as u8);
+    }
+
+    /// Live tensors of a device.
+    #[napi]
+    pub fn live(&self, device: u32) -> Vec<NativeLive> {
+        let live = self.table.live(device as usize).into_iter();
+        live.map(|(id, spec)| NativeLive { id: id as f64, description: spec.to_string() }).collect()
+    }
+}
+
+type Resolver<T> = Box<dyn FnOnce(Env) -> Result<T>>;
+
+fn deferred<T: ToNapiValue>(env: &Env) -> Result<(JsDeferred<T, Resolver<T>>, Object<'_>)> {
+    env.create_deferred::<T, Resolver<T>>()
+}
+
+fn settle<T: ToNapiValue + Send + 'static>(
+    deferred: JsDeferred<T, Resolver<T>>,
+    result: std::result::Result<T, KernelError>,
+) {
+    match result {
+        Ok(value) => deferred.resolve(Box::new(move |_| Ok(value))),
+        Err(error) => deferred.reject(to_napi(error)),
+    }
+}
