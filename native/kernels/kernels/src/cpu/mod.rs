@@ -1,9 +1,17 @@
 //! The CPU device: fused kernels with run-time dispatch over instruction sets.
 
+pub mod activation;
+pub mod attention;
+pub mod embedding;
 pub mod isa;
+pub mod layer_norm;
+pub mod norm;
+pub mod operand;
 pub mod pool;
 pub mod quant4;
 pub mod quant4_map;
+pub mod rope;
+pub mod simd;
 pub mod storage;
 
 pub use storage::{CpuCall, CpuStorage, CpuView};
@@ -32,7 +40,14 @@ pub struct CpuContext {
 pub type CpuKernel = fn(&CpuContext, &CpuCall<'_>) -> Result<()>;
 
 /// Implementations by op name; each module with kernels contributes one slice.
-const KERNELS: &[&[(&str, CpuKernel)]] = &[];
+const KERNELS: &[&[(&str, CpuKernel)]] = &[
+    activation::KERNELS,
+    attention::KERNELS,
+    embedding::KERNELS,
+    layer_norm::KERNELS,
+    norm::KERNELS,
+    rope::KERNELS,
+];
 
 /// The CPU device.
 pub struct CpuBackend {

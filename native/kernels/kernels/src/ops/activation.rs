@@ -64,20 +64,20 @@ const fn base(name: &'static str, attributes: &'static [super::Attribute]) -> Op
 }
 
 const fn unary(name: &'static str, attributes: &'static [super::Attribute]) -> OpDeclaration {
-    OpDeclaration { inputs: &[input("x")], outputs: &["y"], ..base(name, attributes) }
+    OpDeclaration { inputs: const { &[input("x")] }, outputs: &["y"], ..base(name, attributes) }
 }
 
 const fn unary_backward(name: &'static str, attributes: &'static [super::Attribute]) -> OpDeclaration {
-    OpDeclaration { inputs: &[input("dy"), input("x")], outputs: &["dx"], ..base(name, attributes) }
+    OpDeclaration { inputs: const { &[input("dy"), input("x")] }, outputs: &["dx"], ..base(name, attributes) }
 }
 
 const fn gated(name: &'static str, attributes: &'static [super::Attribute]) -> OpDeclaration {
-    OpDeclaration { inputs: &[input("gate"), input("up")], outputs: &["y"], ..base(name, attributes) }
+    OpDeclaration { inputs: const { &[input("gate"), input("up")] }, outputs: &["y"], ..base(name, attributes) }
 }
 
 const fn gated_backward(name: &'static str, attributes: &'static [super::Attribute]) -> OpDeclaration {
     OpDeclaration {
-        inputs: &[input("dy"), input("gate"), input("up")],
+        inputs: const { &[input("dy"), input("gate"), input("up")] },
         outputs: &["dGate", "dUp"],
         infer: infer_two,
         ..base(name, attributes)

@@ -4,8 +4,12 @@
 //! much workspace it needs and how many FLOPs and bytes it costs. Devices implement it by name. The
 //! table is exported to TypeScript, so an op is declared once.
 
+pub mod activation;
+mod attention;
 mod call;
 mod declare;
+mod embedding;
+mod norm;
 
 pub use call::{Attributes, InferCall};
 pub use declare::{Attribute, Inferred, Input, OpDeclaration, attribute, input, optional, required};
@@ -46,7 +50,7 @@ pub fn table_json() -> String {
 }
 
 /// The groups of declarations; each file of this folder contributes one slice named `OPS`.
-const GROUPS: &[&[OpDeclaration]] = &[];
+const GROUPS: &[&[OpDeclaration]] = &[activation::OPS, attention::OPS, embedding::OPS, norm::OPS];
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@
 
 use super::micro::Product;
 use super::pack::{Head, Queries, Rows, SoftCap, mask, pack_rows, panel_floats, round_line, take, widen_rows, with_scratch};
-use super::plan::{Geometry, Segment, TILE_KEYS, TILE_QUERIES, Task};
+use super::plan::{Geometry, Segment, TILE_KEYS, Task};
 use crate::cpu::simd::math::{exp2_nonpositive, log};
 use crate::cpu::simd::{Kernel, Simd};
 use std::f32::consts::{LN_2, LOG2_E};
@@ -258,11 +258,4 @@ fn rescale<S: Simd>(s: S, output: &mut [f32], wide: usize, alpha: &[f32]) {
             column += S::LANES;
         }
     }
-}
-
-/// Scratch floats of one task, an upper bound over instruction sets.
-pub fn scratch_floats(geometry: &Geometry) -> usize {
-    let rows = TILE_QUERIES.max(geometry.group()).next_multiple_of(64);
-    let wide = geometry.dim.next_multiple_of(64);
-    rows * wide * 2 + TILE_KEYS * (rows + 2 * wide) + 3 * rows + 128
 }
