@@ -3,8 +3,9 @@
 //! The LoRA branch is one more block of K in the product with W, so y is written once; without dropout
 //! the packed x serves both x·Aᵀ and x·Wᵀ. Only the gradients that are asked for are computed.
 
-use crate::cpu::dropout_mask::apply_dropout;
+use crate::cpu::dropout_mask::{apply_dropout, mask_in_place};
 use crate::cpu::gemm::buffer::WordBuffer;
+use crate::cpu::gemm::row_load::load_f32;
 use crate::cpu::gemm::{Factor, Gemm, Matrix, Operand, PackedRows, Start, Target, Term};
 use crate::cpu::gemm::{pack_rows, packed_words, product};
 use crate::cpu::pool::SharedMut;
@@ -25,21 +26,6 @@ pub struct LoraBranch<'a> {
     pub seed: u64,
 }
 
-/// Gradients to compute; each replaces what its slice holds.
-#[derive(Default)]
-pub struct LinearGradients<'a> {
-    /// dx `[M, K]`.
-    pub x: Option<&'a mut [f32]>,
-    /// dW `[N, K]`.
-    pub weight: Option<&'a mut [f32]>,
-    /// Gradient of the bias `[N]`.
-    pub bias: Option<&'a mut [f32]>,
-    /// dA `[R, K]`.
-    pub a: Option<&'a mut [f32]>,
-    /// dB `[N, R]`.
-    pub b: Option<&'a mut [f32]>,
-}
-
 thread_local! {
     static BUFFERS: RefCell<Buffers> = RefCell::new(Buffers::default());
 }
@@ -49,7 +35,6 @@ struct Buffers {
     x: WordBuffer,
     xa: WordBuffer,
     dropped: WordBuffer,
-    upstream: WordBuffer,
 }
 
 /// Computes y `[M, N]` from x `[M, K]` and W `[N, K]`; with a LoRA branch also xa = dropout(x)·Aᵀ
@@ -109,83 +94,85 @@ fn pack<'a>(gemm: &Gemm<'_>, matrix: Matrix<'_>, words: &'a mut [u32]) -> Packed
     pack_rows(&gemm.kernel, gemm.pool, &Operand::rows(matrix), words)
 }
 
-/// Computes the asked gradients from dy `[M, N]`; `x` is needed for `weight` and `a`, `xa` for `b`.
+/// Computes dx `[M, K]` from dy `[M, N]`; with a LoRA branch also u = dy·B `[M, R]`, which the branch's
+/// own gradients share. dx = dy·W + mask ⊙ (s·u·A): without a mask one product with an extra block of K.
 ///
 /// # Panics
-/// When extents disagree, or a needed operand is missing.
-pub fn linear_backward(
+/// When extents disagree.
+pub fn linear_input_gradient(
     gemm: &Gemm<'_>,
     dy: &Matrix<'_>,
-    x: Option<&Matrix<'_>>,
     weight: &Matrix<'_>,
     lora: Option<&LoraBranch<'_>>,
-    xa: Option<&Matrix<'_>>,
-    gradients: LinearGradients<'_>,
-) {
-    let m = dy.rows;
-    BUFFERS.with_borrow_mut(|buffers| {
-        let Buffers { upstream, dropped, .. } = buffers;
-        // u = dy·B [M, R], shared by dx and dA.
-        let upstream = lora.filter(|_| gradients.x.is_some() || gradients.a.is_some()).map(|lora| {
-            let u = upstream.floats(m * lora.a.rows);
-            let factor = Factor { left: Operand::rows(*dy), right: Operand::columns(lora.b), alpha: 1.0 };
-            gemm.multiply(&[factor], Start::Overwrite, u);
-            Matrix::f32(u, m, lora.a.rows)
-        });
-        if let Some(dx) = gradients.x {
-            input_gradient(gemm, dy, weight, lora.zip(upstream.as_ref()), dx);
-        }
-        if let (Some(da), Some(lora), Some(u)) = (gradients.a, lora, upstream) {
-            let x = x.expect("dA needs x");
-            let source = if lora.dropout > 0.0 {
-                let dropped = dropped.floats(m * x.columns);
-                apply_dropout(gemm, x, 0, lora, dropped);
-                Matrix::f32(dropped, m, x.columns)
-            } else {
-                *x
-            };
-            let factor = Factor { left: Operand::columns(u), right: Operand::columns(source), alpha: lora.scale };
-            gemm.multiply(&[factor], Start::Overwrite, da);
-        }
-        if let (Some(db), Some(lora)) = (gradients.b, lora) {
-            let xa = xa.expect("dB needs xa");
-            let factor = Factor { left: Operand::columns(*dy), right: Operand::columns(*xa), alpha: lora.scale };
-            gemm.multiply(&[factor], Start::Overwrite, db);
-        }
-    });
-    if let Some(dw) = gradients.weight {
-        let x = x.expect("dW needs x");
-        let factor = Factor { left: Operand::columns(*dy), right: Operand::columns(*x), alpha: 1.0 };
-        gemm.multiply(&[factor], Start::Overwrite, dw);
-    }
-    if let Some(target) = gradients.bias {
-        bias_gradient(gemm, dy, target);
-    }
-}
-
-/// dx = dy·W + mask ⊙ (s·u·A): one product with an extra block of K where there is no mask.
-fn input_gradient(
-    gemm: &Gemm<'_>,
-    dy: &Matrix<'_>,
-    weight: &Matrix<'_>,
-    branch: Option<(&LoraBranch<'_>, &Matrix<'_>)>,
     dx: &mut [f32],
+    u: &mut [f32],
 ) {
     let main = Factor { left: Operand::rows(*dy), right: Operand::columns(*weight), alpha: 1.0 };
-    let Some((lora, u)) = branch else {
+    let Some(lora) = lora else {
         return gemm.multiply(&[main], Start::Overwrite, dx);
     };
-    let low_rank = Factor { left: Operand::rows(*u), right: Operand::columns(lora.a), alpha: lora.scale };
+    upstream(gemm, dy, lora, u);
+    let u = Matrix::f32(u, dy.rows, lora.a.rows);
+    let low_rank = Factor { left: Operand::rows(u), right: Operand::columns(lora.a), alpha: lora.scale };
     if lora.dropout == 0.0 {
         return gemm.multiply(&[main, low_rank], Start::Overwrite, dx);
     }
     gemm.multiply(&[low_rank], Start::Overwrite, dx);
-    crate::cpu::dropout_mask::mask_in_place(gemm, lora, dx);
+    mask_in_place(gemm, lora, dx);
     gemm.multiply(&[main], Start::Accumulate, dx);
 }
 
-/// Column sums of dy in blocks of rows: the order of sums depends on the shape only.
-fn bias_gradient(gemm: &Gemm<'_>, dy: &Matrix<'_>, target: &mut [f32]) {
+/// u = dy·B `[M, R]`.
+pub fn upstream(gemm: &Gemm<'_>, dy: &Matrix<'_>, lora: &LoraBranch<'_>, u: &mut [f32]) {
+    let factor = Factor { left: Operand::rows(*dy), right: Operand::columns(lora.b), alpha: 1.0 };
+    gemm.multiply(&[factor], Start::Overwrite, u);
+}
+
+/// Computes dA = s·uᵀ·dropout(x) `[R, K]` and dB = s·dyᵀ·xa `[N, R]`.
+///
+/// # Panics
+/// When extents disagree.
+pub fn linear_lora_gradient(
+    gemm: &Gemm<'_>,
+    dy: &Matrix<'_>,
+    x: &Matrix<'_>,
+    xa: &[f32],
+    u: &[f32],
+    lora: &LoraBranch<'_>,
+    da: &mut [f32],
+    db: &mut [f32],
+) {
+    let (m, rank) = (dy.rows, lora.a.rows);
+    let u = Matrix::f32(u, m, rank);
+    let times_u = |source: Matrix<'_>, da: &mut [f32]| {
+        let factor = Factor { left: Operand::columns(u), right: Operand::columns(source), alpha: lora.scale };
+        gemm.multiply(&[factor], Start::Overwrite, da);
+    };
+    if lora.dropout > 0.0 {
+        BUFFERS.with_borrow_mut(|buffers| {
+            let dropped = buffers.dropped.floats(m * x.columns);
+            apply_dropout(gemm, x, 0, lora, dropped);
+            times_u(Matrix::f32(dropped, m, x.columns), da);
+        });
+    } else {
+        times_u(*x, da);
+    }
+    let xa = Matrix::f32(xa, m, rank);
+    let factor = Factor { left: Operand::columns(*dy), right: Operand::columns(xa), alpha: lora.scale };
+    gemm.multiply(&[factor], Start::Overwrite, db);
+}
+
+/// Computes dW = dyᵀ·x `[N, K]`.
+///
+/// # Panics
+/// When extents disagree.
+pub fn linear_weight_gradient(gemm: &Gemm<'_>, dy: &Matrix<'_>, x: &Matrix<'_>, dw: &mut [f32]) {
+    let factor = Factor { left: Operand::columns(*dy), right: Operand::columns(*x), alpha: 1.0 };
+    gemm.multiply(&[factor], Start::Overwrite, dw);
+}
+
+/// Computes the bias gradient `[N]`: column sums of dy in blocks of rows: the order of sums depends on the shape only.
+pub fn linear_bias_gradient(gemm: &Gemm<'_>, dy: &Matrix<'_>, target: &mut [f32]) {
     const COLUMNS: usize = 256;
     const ROWS: usize = 64;
     let shared = SharedMut::new(target);
@@ -199,7 +186,7 @@ fn bias_gradient(gemm: &Gemm<'_>, dy: &Matrix<'_>, target: &mut [f32]) {
             partial.fill(0.0);
             for index in begin..(begin + ROWS).min(dy.rows) {
                 let row = &mut row[..end - start];
-                crate::cpu::gemm::row_load::load_f32(gemm.kernel.isa, dy, index, start, row);
+                load_f32(gemm.kernel.isa, dy, index, start, row);
                 partial.iter_mut().zip(&*row).for_each(|(sum, value)| *sum += value);
             }
             sums.iter_mut().zip(&partial).for_each(|(sum, value)| *sum += value);

@@ -3,7 +3,7 @@
 use crate::cpu::gemm::buffer::WordBuffer;
 use crate::cpu::gemm::kernel::{ComputeDtype, MicroKernel};
 use crate::cpu::gemm::pack::Operand;
-use crate::cpu::gemm::product::{Start, Target, Term, pack_rows, packed_words, product, scratch_bytes};
+use crate::cpu::gemm::product::{Start, Target, Term, pack_rows, packed_words, product};
 use crate::cpu::isa::Isa;
 use crate::cpu::pool::Pool;
 use std::cell::RefCell;
@@ -87,10 +87,11 @@ impl<'a> Gemm<'a> {
         let row_bytes = 4 * depth.div_ceil(self.kernel.word.depth()).max(1);
         (PACKED_BYTES / row_bytes).max(8 * self.kernel.rows)
     }
+}
 
-    /// Bytes of scratch that a product of these extents uses.
-    pub fn workspace_bytes(&self, rows: usize, depth: usize) -> usize {
-        let rows = rows.min(self.block_rows(depth));
-        4 * packed_words(&self.kernel, rows, depth) + self.pool.threads() * scratch_bytes(&self.kernel)
-    }
+/// Bytes that packing the left operand of a product takes at most, whatever the instruction set; the
+/// per-thread scratch comes on top once per process ([`super::product::scratch_bytes`]).
+pub fn packed_bytes_bound(rows: usize, depth: usize) -> usize {
+    let row_bytes = 4 * depth;
+    (rows * row_bytes).min(PACKED_BYTES.max(8 * 14 * row_bytes))
 }

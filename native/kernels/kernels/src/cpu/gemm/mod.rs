@@ -11,7 +11,7 @@ mod tile_portable;
 mod tile_x86;
 mod transpose;
 
-pub use driver::{Factor, Gemm};
+pub use driver::{Factor, Gemm, packed_bytes_bound};
 pub use kernel::{ComputeDtype, MicroKernel};
 pub use matrix::{Elements, Matrix};
 pub use pack::{Lanes, Operand};
