@@ -1,28 +1,38 @@
 /** An open ledger in the native meter. Structures are JSON text whose integers are decimal strings. */
-export declare class EnergyMeter {
-  private constructor()
-  /** @param options JSON of the meter's options */
-  static open(options: string): EnergyMeter
+export interface EnergyMeter {
   runId(): string
+  /** Whether the idle baseline is done. */
   isReady(): boolean
+  /** Id of a phase path. */
   intern(path: string): number
+  /** A new phase instance on a stream; returns its token. */
   declare(path: number, track: number): number
+  /** Energy of an ended instance; null until it is known. */
   trySettle(token: number): string | null
+  /** Whether every source has been read since this time of the meter's clock. */
   isSettled(monotonicNanoseconds: string): boolean
+  /** Everything up to the last sample. */
   state(): string
+  /** Measured and modelled watts over the last interval. */
   watts(): [number | null | undefined, number | null | undefined]
+  /** Ask for a durable commit; returns a ticket. */
   requestSnapshot(): number
+  /** The snapshot of a ticket; null until its commit is durable. */
   takeSnapshot(ticket: number): string | null
+  /** Events since the last call. */
   takeEvents(): string
+  /** Last sample, last commit, end of the threads. */
   close(): void
 }
+/** Open a ledger. Throws an error with `code`, also when the native binary is missing (`ERR_NATIVE_MISSING`). */
+export declare function openMeter(options: string): EnergyMeter
 /** Mark one end of a phase now. */
 export declare function meterMark(token: number, begin: boolean): void
 /** Nanoseconds of the meter's clock, decimal. */
 export declare function meterNow(): string
-/** Sources of this machine, JSON. */
+/** Sources of this machine. */
 export declare function meterSources(powercapRoot?: string | null): string
-/** State of the ledger in a folder, JSON. */
+/** State of the ledger in a folder. */
 export declare function meterRead(folder: string, rank: number): string
-/** Check of the ledger in a folder, JSON. */
+/** Check of the ledger in a folder. */
 export declare function meterVerify(folder: string): string

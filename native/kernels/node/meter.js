@@ -1,45 +1,9 @@
-import { createRequire } from 'node:module'
-import { existsSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { native } from './load.js'
 
-const require = createRequire(import.meta.url)
-
-/** Name of this platform in the names of binaries and of the packages that carry them. */
-function platformName() {
-  const { platform, arch } = process
-  if (platform === 'linux') {
-    const musl = !process.report?.getReport().header.glibcVersionRuntime
-    return `linux-${arch}-${musl ? 'musl' : 'gnu'}`
-  }
-  return platform === 'win32' ? `win32-${arch}-msvc` : `${platform}-${arch}`
-}
-
-/** The binary, by the same search as the package's main entry: override, beside this file, platform package. */
-function load() {
-  const name = platformName()
-  const local = fileURLToPath(new URL(`./swift-kernels.${name}.node`, import.meta.url))
-  const candidates = [process.env.NAPI_RS_NATIVE_LIBRARY_PATH, existsSync(local) ? local : undefined, `@swift/kernels-${name}`]
-  const failures = []
-  for (const candidate of candidates) {
-    if (!candidate) continue
-    try {
-      return require(candidate)
-    } catch (error) {
-      failures.push(`${candidate}: ${error.message}`)
-    }
-  }
-  const error = new Error(
-    `the native binary for ${name} could not be loaded. Tried:\n  ${failures.join('\n  ')}\nBuild it with \`npm run native\`, or install the package for this platform.`,
-  )
-  error.code = 'ERR_NATIVE_MISSING'
-  throw error
-}
-
-const native = load()
-
-export const EnergyMeter = native.EnergyMeter
-export const meterMark = native.meterMark
-export const meterNow = native.meterNow
-export const meterRead = native.meterRead
-export const meterSources = native.meterSources
-export const meterVerify = native.meterVerify
+// The binary is loaded at the first call, not at import: a program that never meters must not fail for want of it.
+export const openMeter = (options) => native().EnergyMeter.open(options)
+export const meterMark = (token, begin) => native().meterMark(token, begin)
+export const meterNow = () => native().meterNow()
+export const meterRead = (folder, rank) => native().meterRead(folder, rank)
+export const meterSources = (powercapRoot) => native().meterSources(powercapRoot)
+export const meterVerify = (folder) => native().meterVerify(folder)

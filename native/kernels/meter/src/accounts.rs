@@ -31,7 +31,7 @@ impl AccountKind {
         (Self::Unattributed, "unattributed"),
         (Self::Gap, "gap"),
         (Self::Rework, "rework"),
-        (Self::Overhead, "overhead"),
+        (Self::Overhead, "overhead/ledger"),
     ];
 
     /// Name as stored.
@@ -41,6 +41,9 @@ impl AccountKind {
 
     /// Split a stored account name such as `phase/train` into kind and path.
     pub fn parse(account: &str) -> Option<(Self, &str)> {
+        if account == Self::Overhead.name() {
+            return Some((Self::Overhead, ""));
+        }
         let (name, path) = account.split_once('/').unwrap_or((account, ""));
         let kind = Self::ALL.iter().find(|(_, known)| *known == name)?.0;
         Some((kind, path))
@@ -85,11 +88,7 @@ pub struct Accounts {
 impl Accounts {
     /// Accounts for `sources` sources.
     pub fn new(sources: usize) -> Self {
-        Self {
-            balances: vec![Vec::new(); sources],
-            changed: vec![Vec::new(); sources],
-            ..Self::default()
-        }
+        Self { balances: vec![Vec::new(); sources], changed: vec![Vec::new(); sources], ..Self::default() }
     }
 
     /// The account of `kind` for `path`, opened where it is new.
@@ -188,6 +187,7 @@ mod tests {
         assert_eq!(account_name(AccountKind::Phase, "train/forward"), "phase/train/forward");
         assert_eq!(AccountKind::parse("phase/train/forward"), Some((AccountKind::Phase, "train/forward")));
         assert_eq!(AccountKind::parse("idle"), Some((AccountKind::Idle, "")));
+        assert_eq!(AccountKind::parse(&account_name(AccountKind::Overhead, "")), Some((AccountKind::Overhead, "")));
         assert_eq!(AccountKind::parse("nothing"), None);
     }
 

@@ -34,11 +34,7 @@ pub fn divide(
         Attribution::ResidentMemory => {
             let rest = after.memory_bytes.saturating_sub(after.resident_bytes);
             let parts = largest_remainder(nanojoules, &[u128::from(after.resident_bytes), u128::from(rest)]);
-            Shares {
-                own: parts[0],
-                idle: parts[1],
-                ..Shares::default()
-            }
+            Shares { own: parts[0], idle: parts[1], ..Shares::default() }
         }
         Attribution::CpuTime => {
             let elapsed = u128::from(after.monotonic_ns.saturating_sub(before.monotonic_ns));
@@ -54,12 +50,7 @@ pub fn divide(
             let parts = largest_remainder(active, &[process.saturating_sub(sampler), others, sampler]);
             let others_nanojoules = parts[1].min(others * CEILING_WATTS_PER_THREAD);
             let overhead = parts[2].min(sampler * CEILING_WATTS_PER_THREAD);
-            Shares {
-                own: active - others_nanojoules - overhead,
-                idle,
-                others: others_nanojoules,
-                overhead,
-            }
+            Shares { own: active - others_nanojoules - overhead, idle, others: others_nanojoules, overhead }
         }
     }
 }

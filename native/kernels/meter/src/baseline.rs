@@ -18,11 +18,7 @@ impl Baseline {
     /// Measure for `seconds`. Done at once when that is 0 or no included source is measured: models bring their own.
     pub fn new(seconds: f64, book: &Book) -> Self {
         let needed = book.sources.iter().any(|source| source.is_included() && source.descriptor.is_measured());
-        Self {
-            duration_ns: (seconds.max(0.0) * 1e9) as u64,
-            start: None,
-            done: seconds <= 0.0 || !needed,
-        }
+        Self { duration_ns: (seconds.max(0.0) * 1e9) as u64, start: None, done: seconds <= 0.0 || !needed }
     }
 
     /// Whether phases may begin.

@@ -53,11 +53,7 @@ impl SourceBook {
 
     /// Cumulative values of this segment, for the commit.
     pub fn segment_total(&self) -> SourceTotal {
-        SourceTotal {
-            count: self.count,
-            nanojoules: self.total(),
-            gap_ns: self.gap_ns,
-        }
+        SourceTotal { count: self.count, nanojoules: self.total(), gap_ns: self.gap_ns }
     }
 
     /// Nanojoules since the run began.
@@ -159,12 +155,7 @@ impl Book {
 
     /// Queue an event.
     pub fn report(&mut self, code: &str, severity: Severity, message: String) {
-        self.events.push(Event {
-            code: code.to_owned(),
-            severity,
-            message,
-            unix_ms: self.unix_ms,
-        });
+        self.events.push(Event { code: code.to_owned(), severity, message, unix_ms: self.unix_ms });
     }
 
     /// Take in one tick.
@@ -193,7 +184,9 @@ impl Book {
     fn take_marks(&mut self, marks: &[MarkRecord], horizon: u64, paths: &PathTable) {
         for record in marks {
             match *record {
-                MarkRecord::Declare { token, path, track } => self.timeline.declare(token, path, track, self.sources.len()),
+                MarkRecord::Declare { token, path, track } => {
+                    self.timeline.declare(token, path, track, self.sources.len())
+                }
                 MarkRecord::Mark { token, edge, monotonic_ns } => self.pending_marks.push((monotonic_ns, token, edge)),
             }
         }
@@ -235,12 +228,7 @@ impl Book {
     }
 
     fn record(&mut self, index: usize, kind: SampleKind, elapsed_ns: u64, delta: u128) {
-        self.samples.push(Sample {
-            source: index as u32,
-            kind,
-            elapsed_ns,
-            delta,
-        });
+        self.samples.push(Sample { source: index as u32, kind, elapsed_ns, delta });
     }
 
     fn lose_time(&mut self, index: usize, elapsed_ns: u64) {
@@ -301,7 +289,8 @@ impl Book {
                 } else if self.sources[index].is_included() {
                     self.divide(index, last_ns, now, nanojoules, &usage_before, usage, paths);
                 }
-                self.sources[index].previous_nanowatts = Some(nanojoules * 1_000_000_000 / u128::from(elapsed_ns.max(1)));
+                self.sources[index].previous_nanowatts =
+                    Some(nanojoules * 1_000_000_000 / u128::from(elapsed_ns.max(1)));
             }
         }
     }
@@ -320,11 +309,7 @@ impl Book {
             (nanojoules + above) as f64 / 1e9
         );
         if self.sources[index].is_included() {
-            let amount = Balance {
-                nanojoules,
-                below: 0,
-                above,
-            };
+            let amount = Balance { nanojoules, below: 0, above };
             self.accounts.credit(index, AccountKind::Gap, ROOT, amount, paths);
         }
         self.report("WARN_ENERGY_IMPUTED_GAP", Severity::Warning, message);
@@ -342,14 +327,19 @@ impl Book {
         paths: &PathTable,
     ) {
         let source = &self.sources[index];
-        let Shares { own, idle, others, overhead } =
-            attribution::divide(nanojoules, source.attribution, source.idle_nanowatts, self.exclusive, usage_before, usage);
+        let Shares { own, idle, others, overhead } = attribution::divide(
+            nanojoules,
+            source.attribution,
+            source.idle_nanowatts,
+            self.exclusive,
+            usage_before,
+            usage,
+        );
         // |P_now − P_before|·T/4: the largest error of dividing by time at one boundary inside the interval (5.8).
         let elapsed = u128::from(end_ns - start_ns);
         let power = nanojoules * 1_000_000_000 / elapsed;
-        let boundary = source
-            .previous_nanowatts
-            .map_or(0, |previous| previous.abs_diff(power) * elapsed / 4_000_000_000);
+        let boundary =
+            source.previous_nanowatts.map_or(0, |previous| previous.abs_diff(power) * elapsed / 4_000_000_000);
         let owned = self.timeline.owned(start_ns, end_ns);
         let own_parts = self.splitter.split(index, start_ns, end_ns, own, &owned);
         let idle_parts = self.splitter.split(index, start_ns, end_ns, idle, &owned);
@@ -357,11 +347,7 @@ impl Book {
         for ((OwnedTime { owner, .. }, own), idle) in owned.into_iter().zip(own_parts).zip(idle_parts) {
             let path = owner.and_then(|token| self.timeline.instance(token)).map(|instance| instance.path);
             let kind = if path.is_some() { AccountKind::Phase } else { AccountKind::Unattributed };
-            let spread = Balance {
-                nanojoules: own,
-                below: boundary.min(own),
-                above: boundary,
-            };
+            let spread = Balance { nanojoules: own, below: boundary.min(own), above: boundary };
             self.accounts.credit(index, kind, path.unwrap_or(ROOT), spread, paths);
             let plain = |nanojoules| Balance { nanojoules, ..Balance::default() };
             self.accounts.credit(index, AccountKind::Idle, path.unwrap_or(ROOT), plain(idle), paths);
@@ -381,11 +367,20 @@ impl Book {
     pub fn find_imbalance(&self, paths: &PathTable) -> Option<String> {
         for (index, source) in self.sources.iter().enumerate() {
             if source.interval_sum != source.total() {
-                return Some(format!("I3: the intervals of {} add up to {} nJ, its counter to {} nJ", source.descriptor.id, source.interval_sum, source.total()));
+                return Some(format!(
+                    "I3: the intervals of {} add up to {} nJ, its counter to {} nJ",
+                    source.descriptor.id,
+                    source.interval_sum,
+                    source.total()
+                ));
             }
             let credited = self.accounts.source_total(index);
             if source.is_included() && credited != source.run_total() {
-                return Some(format!("I1: the accounts of {} hold {credited} nJ, its counter {} nJ", source.descriptor.id, source.run_total()));
+                return Some(format!(
+                    "I1: the accounts of {} hold {credited} nJ, its counter {} nJ",
+                    source.descriptor.id,
+                    source.run_total()
+                ));
             }
         }
         let path = self.accounts.find_unbalanced_phase(paths)?;

@@ -3,10 +3,7 @@
 use sha2::{Digest, Sha256};
 
 fn read_clock(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid, writable timespec and the clock ids used here exist on every platform we build for.
     let status = unsafe { libc::clock_gettime(clock, &raw mut time) };
     if status != 0 {
@@ -35,9 +32,7 @@ pub fn thread_cpu_nanoseconds() -> u64 {
 
 /// Wall-clock milliseconds since 1970.
 pub fn unix_milliseconds() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_millis() as u64)
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64)
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -60,7 +55,6 @@ pub fn host_hash() -> String {
 
 /// A hash of the boot's id; counters restart with it.
 pub fn boot_hash() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .unwrap_or_else(|_| "unknown-boot".to_owned());
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_else(|_| "unknown-boot".to_owned());
     short_hash(id.trim())
 }

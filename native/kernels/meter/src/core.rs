@@ -64,7 +64,8 @@ impl Core {
     ) -> Result<Self> {
         let mut retired = Vec::new();
         for entry in &start.carried.entries {
-            let index = book.sources.iter().position(|source| source.descriptor.id == entry.source && source.is_included());
+            let index =
+                book.sources.iter().position(|source| source.descriptor.id == entry.source && source.is_included());
             let (Some(index), Some((kind, path))) = (index, AccountKind::parse(&entry.account)) else {
                 retired.push(entry.clone());
                 continue;
@@ -96,7 +97,11 @@ impl Core {
             segment: start.segment,
             started_unix_ms: segment_start.unix_ms,
             started_monotonic_ns: segment_start.monotonic_ns,
-            previous_hash: if start.position == Default::default() { String::new() } else { to_hex(&start.position.hash) },
+            previous_hash: if start.position == Default::default() {
+                String::new()
+            } else {
+                to_hex(&start.position.hash)
+            },
             sources: book
                 .sources
                 .iter()
@@ -111,7 +116,9 @@ impl Core {
             carried: LedgerState { sources: descriptors.clone(), segment: start.segment, ..start.carried.clone() },
         };
         let mut encoder = Encoder::new(start.position);
-        let payload = serde_json::to_vec(&header).map_err(|error| crate::MeterError::new("ERR_LEDGER_IO", format!("the header cannot be encoded: {error}")))?;
+        let payload = serde_json::to_vec(&header).map_err(|error| {
+            crate::MeterError::new("ERR_LEDGER_IO", format!("the header cannot be encoded: {error}"))
+        })?;
         encoder.frame(FrameKind::Header, &payload);
         Ok(Self {
             book,

@@ -34,11 +34,7 @@ pub struct WrappingCounter {
 impl WrappingCounter {
     /// A counter that has not been read yet.
     pub fn new(modulus: Option<u128>, maximum_counts_per_second: Option<u128>) -> Self {
-        Self {
-            modulus,
-            maximum_counts_per_second,
-            last: None,
-        }
+        Self { modulus, maximum_counts_per_second, last: None }
     }
 
     /// Forget the last value: the next one is a starting point.
@@ -59,10 +55,7 @@ impl WrappingCounter {
             _ => return CounterStep::Reset,
         };
         let Some(rate) = self.maximum_counts_per_second else {
-            return CounterStep::Advance {
-                delta,
-                possible_extra_turns: 0,
-            };
+            return CounterStep::Advance { delta, possible_extra_turns: 0 };
         };
         let reachable = rate * elapsed_ns / 1_000_000_000;
         // A 50 % margin and 20 ms of reading jitter: update and read instants differ.
@@ -74,10 +67,7 @@ impl WrappingCounter {
             Some(modulus) if reachable > delta => (reachable - delta) / modulus,
             _ => 0,
         };
-        CounterStep::Advance {
-            delta,
-            possible_extra_turns,
-        }
+        CounterStep::Advance { delta, possible_extra_turns }
     }
 }
 
@@ -86,10 +76,7 @@ mod tests {
     use super::*;
 
     fn advance(delta: u128) -> CounterStep {
-        CounterStep::Advance {
-            delta,
-            possible_extra_turns: 0,
-        }
+        CounterStep::Advance { delta, possible_extra_turns: 0 }
     }
 
     #[test]
@@ -113,22 +100,13 @@ mod tests {
         // 100 counts per turn, at most 50 counts per second, silent for 10 s: 500 counts could have passed.
         let mut counter = WrappingCounter::new(Some(100), Some(50));
         counter.step(0, 10);
-        assert_eq!(
-            counter.step(10_000_000_000, 40),
-            CounterStep::Advance {
-                delta: 30,
-                possible_extra_turns: 4
-            }
-        );
+        assert_eq!(counter.step(10_000_000_000, 40), CounterStep::Advance { delta: 30, possible_extra_turns: 4 });
     }
 
     #[test]
     fn more_power_than_the_hardware_has_is_quarantined() {
         let mut counter = WrappingCounter::new(Some(1_000_000), Some(100));
         counter.step(0, 0);
-        assert_eq!(
-            counter.step(1_000_000_000, 5_000),
-            CounterStep::Implausible { delta: 5_000 }
-        );
+        assert_eq!(counter.step(1_000_000_000, 5_000), CounterStep::Implausible { delta: 5_000 });
     }
 }

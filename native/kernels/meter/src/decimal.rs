@@ -9,9 +9,7 @@ pub fn serialize<S: Serializer>(value: &u128, serializer: S) -> Result<S::Ok, S:
 
 /// The reverse of [`serialize`].
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
-    String::deserialize(deserializer)?
-        .parse()
-        .map_err(serde::de::Error::custom)
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
 /// For an `Option<u128>` field.
@@ -27,9 +25,7 @@ pub mod option {
     }
 
     /// The reverse of [`serialize`].
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<u128>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u128>, D::Error> {
         Option::<String>::deserialize(deserializer)?
             .map(|text| text.parse().map_err(serde::de::Error::custom))
             .transpose()

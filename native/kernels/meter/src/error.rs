@@ -13,10 +13,7 @@ pub struct MeterError {
 impl MeterError {
     /// Make an error from its code and message.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
+        Self { code, message: message.into() }
     }
 
     /// An input/output failure on a ledger file.

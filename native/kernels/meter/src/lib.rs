@@ -6,7 +6,7 @@
 //! let options = MeterOptions { directory: "run/energy".into(), run_id: "demo".into(), ..MeterOptions::default() };
 //! let mut meter = Meter::open(&options)?;
 //! let path = meter.intern("train/epoch:0/forward")?;
-//! let token = meter.declare(path, 0);
+//! let token = meter.declare(path, 0)?;
 //! mark_now(token, Edge::Begin);
 //! mark_now(token, Edge::End);
 //! meter.close()?;

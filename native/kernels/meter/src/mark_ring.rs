@@ -68,17 +68,10 @@ impl Default for MarkRing {
 impl MarkRing {
     /// An empty ring.
     pub fn new() -> Self {
-        let empty = MarkRecord::Declare {
-            token: 0,
-            path: 0,
-            track: 0,
-        };
+        let empty = MarkRecord::Declare { token: 0, path: 0, track: 0 };
         Self {
             cells: (0..CAPACITY)
-                .map(|index| Cell {
-                    sequence: AtomicUsize::new(index),
-                    record: UnsafeCell::new(empty),
-                })
+                .map(|index| Cell { sequence: AtomicUsize::new(index), record: UnsafeCell::new(empty) })
                 .collect(),
             head: AtomicUsize::new(0),
             tail: AtomicUsize::new(0),
@@ -144,11 +137,7 @@ mod tests {
                 let ring = Arc::clone(&ring);
                 std::thread::spawn(move || {
                     for index in 0..per_thread {
-                        ring.push(MarkRecord::Mark {
-                            token: thread,
-                            edge: Edge::Begin,
-                            monotonic_ns: index,
-                        });
+                        ring.push(MarkRecord::Mark { token: thread, edge: Edge::Begin, monotonic_ns: index });
                     }
                 })
             })

@@ -87,9 +87,9 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// See the module's description.
 pub struct Meter {
     shared: Arc<Shared>,
-    seat: Arc<Seat>,
     thread: Option<JoinHandle<()>>,
-    _lock: FolderLock,
+    /// Place among the ledgers of this process and lock of the folder, until it is closed.
+    held: Option<(Arc<Seat>, FolderLock)>,
 }
 
 impl Meter {
@@ -138,7 +138,7 @@ impl Meter {
             .name("swift-meter".to_owned())
             .spawn(move || sampler::run(sampler))
             .map_err(|error| MeterError::io("start the sampler for", folder, &error))?;
-        Ok(Self { shared, seat, thread: Some(thread), _lock: folder_lock })
+        Ok(Self { shared, thread: Some(thread), held: Some((seat, folder_lock)) })
     }
 
     /// The run's id: the folder's own when it was resumed.
@@ -160,10 +160,16 @@ impl Meter {
     }
 
     /// Declare a phase instance on `track` (0: the caller's own time; others: one number per stream). Its marks follow.
-    pub fn declare(&self, path: PathId, track: u32) -> u64 {
-        let token = self.seat.token();
-        self.seat.ring().push(MarkRecord::Declare { token, path, track });
-        token
+    ///
+    /// # Errors
+    /// `ERR_LEDGER_CLOSED`.
+    pub fn declare(&self, path: PathId, track: u32) -> Result<u64> {
+        let Some((seat, _)) = &self.held else {
+            return Err(MeterError::new("ERR_LEDGER_CLOSED", "the ledger is closed; begin phases before closing it"));
+        };
+        let token = seat.token();
+        seat.ring().push(MarkRecord::Declare { token, path, track });
+        Ok(token)
     }
 
     /// Energy of an ended instance; `None` until every living source has been read past its end. Asks the sampler to
@@ -179,7 +185,9 @@ impl Meter {
             // Its declaration may still be in the ring; it cannot be told apart from an old one before the next tick.
             return Err(MeterError::new(
                 "ERR_ENERGY_PHASE_UNKNOWN",
-                format!("phase token {token} is not known: settle a phase of this ledger within the next 20,000 phases"),
+                format!(
+                    "phase token {token} is not known: settle a phase of this ledger within the next 20,000 phases"
+                ),
             ));
         };
         let (Some(begin), Some(end)) = (instance.begin_ns, instance.end_ns) else {
@@ -254,7 +262,9 @@ impl Meter {
         let disk = lock(&self.shared.core).disk();
         let mut requests = lock(&self.shared.requests);
         match requests.taken.get(&ticket) {
-            Some((commit, _)) if *commit <= disk.durable => Ok(requests.taken.remove(&ticket).map(|(_, snapshot)| snapshot)),
+            Some((commit, _)) if *commit <= disk.durable => {
+                Ok(requests.taken.remove(&ticket).map(|(_, snapshot)| snapshot))
+            }
             Some(_) if disk.failure.is_some() => {
                 requests.taken.remove(&ticket);
                 Err(MeterError::new("ERR_LEDGER_WRITE", disk.failure.unwrap_or_default()))
@@ -280,8 +290,12 @@ impl Meter {
         self.shared.bell.notify_all();
         let panicked = thread.join().is_err();
         let disk = lock(&self.shared.core).finish();
+        self.held = None;
         if panicked {
-            return Err(MeterError::new("ERR_LEDGER_SAMPLER", "the sampler thread panicked; the ledger ends at its last commit"));
+            return Err(MeterError::new(
+                "ERR_LEDGER_SAMPLER",
+                "the sampler thread panicked; the ledger ends at its last commit",
+            ));
         }
         match disk.failure {
             Some(failure) => Err(MeterError::new("ERR_LEDGER_WRITE", failure)),

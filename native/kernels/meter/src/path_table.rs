@@ -21,10 +21,7 @@ pub struct PathTable {
 impl PathTable {
     /// A table that knows only the root.
     pub fn new() -> Self {
-        Self {
-            ids: HashMap::from([(String::new(), ROOT)]),
-            paths: vec![(String::new(), ROOT)],
-        }
+        Self { ids: HashMap::from([(String::new(), ROOT)]), paths: vec![(String::new(), ROOT)] }
     }
 
     /// The id of `path`, made with all its ancestors where it is new.
@@ -42,7 +39,9 @@ impl PathTable {
         if bad {
             return Err(MeterError::new(
                 "ERR_ENERGY_PHASE_PATH",
-                format!("phase path {path:?} is not usable: write non-empty names joined by '/', such as 'train/epoch:0/forward', at most 512 bytes"),
+                format!(
+                    "phase path {path:?} is not usable: write non-empty names joined by '/', such as 'train/epoch:0/forward', at most 512 bytes"
+                ),
             ));
         }
         Ok(self.insert(path))

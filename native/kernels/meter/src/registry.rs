@@ -14,12 +14,7 @@ struct Slot {
     taken: AtomicBool,
 }
 
-static REGISTRY: [Slot; SLOTS] = [const {
-    Slot {
-        ring: OnceLock::new(),
-        taken: AtomicBool::new(false),
-    }
-}; SLOTS];
+static REGISTRY: [Slot; SLOTS] = [const { Slot { ring: OnceLock::new(), taken: AtomicBool::new(false) } }; SLOTS];
 
 /// Serial numbers are never used twice in a process, so a mark that arrives after its ledger closed names nobody.
 static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
@@ -71,11 +66,7 @@ impl Drop for Seat {
 /// ledger are ignored.
 pub fn mark(token: u64, edge: Edge, monotonic_ns: u64) {
     if let Some(ring) = REGISTRY[(token % SLOTS as u64) as usize].ring.get() {
-        ring.push(MarkRecord::Mark {
-            token,
-            edge,
-            monotonic_ns,
-        });
+        ring.push(MarkRecord::Mark { token, edge, monotonic_ns });
     }
 }
 

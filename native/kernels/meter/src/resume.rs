@@ -38,13 +38,7 @@ pub struct Start {
 }
 
 fn entry(source: &str, account: String, nanojoules: u128) -> StoredEntry {
-    StoredEntry {
-        source: source.to_owned(),
-        account,
-        nanojoules,
-        below: 0,
-        above: 0,
-    }
+    StoredEntry { source: source.to_owned(), account, nanojoules, below: 0, above: 0 }
 }
 
 fn add(entries: &mut Vec<StoredEntry>, source: &str, account: String, nanojoules: u128) {
@@ -85,8 +79,7 @@ fn book_rework(state: &mut LedgerState, snapshot: &Snapshot) -> Vec<StoredEntry>
 }
 
 fn from_snapshot(snapshot: &Snapshot) -> Result<Start> {
-    let hash = from_hex(&snapshot.chain_hash)
-        .ok_or_else(|| mismatch("its chain hash is malformed".to_owned()))?;
+    let hash = from_hex(&snapshot.chain_hash).ok_or_else(|| mismatch("its chain hash is malformed".to_owned()))?;
     let carried = LedgerState {
         run_id: snapshot.run_id.clone(),
         segment: 1,
@@ -101,10 +94,7 @@ fn from_snapshot(snapshot: &Snapshot) -> Result<Start> {
     };
     Ok(Start {
         carried,
-        position: ChainPosition {
-            next_sequence: snapshot.sequence + 1,
-            hash,
-        },
+        position: ChainPosition { next_sequence: snapshot.sequence + 1, hash },
         segment: 1,
         rework: Vec::new(),
     })
@@ -113,7 +103,9 @@ fn from_snapshot(snapshot: &Snapshot) -> Result<Start> {
 fn mismatch(what: String) -> MeterError {
     MeterError::new(
         "ERR_LEDGER_SNAPSHOT",
-        format!("the checkpoint's energy snapshot does not fit the ledger: {what}; give the folder the checkpoint's run wrote to, or an empty one"),
+        format!(
+            "the checkpoint's energy snapshot does not fit the ledger: {what}; give the folder the checkpoint's run wrote to, or an empty one"
+        ),
     )
 }
 
@@ -122,7 +114,8 @@ fn mismatch(what: String) -> MeterError {
 /// # Errors
 /// `ERR_LEDGER_EXISTS`, `ERR_LEDGER_SNAPSHOT`, and those of reading the folder.
 pub fn start(folder: &Path, rank: u32, resume: &Resume, new_run_id: &str) -> Result<Start> {
-    let last_number = segments(folder)?.iter().filter(|segment| segment.rank == rank).map(|segment| segment.number).max();
+    let last_number =
+        segments(folder)?.iter().filter(|segment| segment.rank == rank).map(|segment| segment.number).max();
     let last = last_replay(folder, rank)?;
     if *resume == Resume::Never && last_number.is_some() {
         return Err(MeterError::new(
@@ -135,10 +128,7 @@ pub fn start(folder: &Path, rank: u32, resume: &Resume, new_run_id: &str) -> Res
         return match resume {
             Resume::Checkpoint(snapshot) => Ok(Start { segment, ..from_snapshot(snapshot)? }),
             _ => Ok(Start {
-                carried: LedgerState {
-                    run_id: new_run_id.to_owned(),
-                    ..LedgerState::default()
-                },
+                carried: LedgerState { run_id: new_run_id.to_owned(), ..LedgerState::default() },
                 position: ChainPosition::default(),
                 segment,
                 rework: Vec::new(),
@@ -152,10 +142,16 @@ pub fn start(folder: &Path, rank: u32, resume: &Resume, new_run_id: &str) -> Res
             return Err(mismatch(format!("its format is {:?}, not {SNAPSHOT_FORMAT:?}", snapshot.format)));
         }
         if snapshot.run_id != carried.run_id {
-            return Err(mismatch(format!("it belongs to run {}, the folder to run {}", snapshot.run_id, carried.run_id)));
+            return Err(mismatch(format!(
+                "it belongs to run {}, the folder to run {}",
+                snapshot.run_id, carried.run_id
+            )));
         }
         if snapshot.sequence > carried.sequence {
-            return Err(mismatch(format!("it is from commit {}, the folder ends with commit {}", snapshot.sequence, carried.sequence)));
+            return Err(mismatch(format!(
+                "it is from commit {}, the folder ends with commit {}",
+                snapshot.sequence, carried.sequence
+            )));
         }
         rework = book_rework(&mut carried, snapshot);
     }
@@ -163,10 +159,7 @@ pub fn start(folder: &Path, rank: u32, resume: &Resume, new_run_id: &str) -> Res
     carried.add_gap("*", u128::from(silence_ms) * 1_000_000, NOT_RUNNING);
     Ok(Start {
         carried,
-        position: ChainPosition {
-            next_sequence: last.next_sequence,
-            hash: last.hash,
-        },
+        position: ChainPosition { next_sequence: last.next_sequence, hash: last.hash },
         segment: last_number.unwrap_or(0) + 1,
         rework,
     })
@@ -194,8 +187,16 @@ mod tests {
             sequence: 1,
             chain_hash: String::new(),
             entries: vec![
-                crate::journal::state::SnapshotEntry { source: "a".to_owned(), account: "phase/train".to_owned(), nanojoules: 60 },
-                crate::journal::state::SnapshotEntry { source: "a".to_owned(), account: "idle/train".to_owned(), nanojoules: 30 },
+                crate::journal::state::SnapshotEntry {
+                    source: "a".to_owned(),
+                    account: "phase/train".to_owned(),
+                    nanojoules: 60,
+                },
+                crate::journal::state::SnapshotEntry {
+                    source: "a".to_owned(),
+                    account: "idle/train".to_owned(),
+                    nanojoules: 30,
+                },
             ],
         };
         let moved = book_rework(&mut state, &snapshot);

@@ -94,7 +94,8 @@ pub fn run(mut sampler: Sampler) {
     let mut last_commit_ns = 0;
     let mut deadline_ns = monotonic_nanoseconds();
     loop {
-        let (stop, tickets) = wait(&sampler.shared, deadline_ns, deadline_ns.saturating_sub(sampler.period_ns) + SHORTEST_PERIOD_NS);
+        let (stop, tickets) =
+            wait(&sampler.shared, deadline_ns, deadline_ns.saturating_sub(sampler.period_ns) + SHORTEST_PERIOD_NS);
         let started = tick(&mut sampler, &mut usage_reader).monotonic_ns;
         number += 1;
         if stop || !tickets.is_empty() || started.saturating_sub(last_commit_ns) >= sampler.commit_ns {

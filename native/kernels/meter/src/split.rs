@@ -51,7 +51,14 @@ pub trait IntervalSplitter: Send {
 pub struct OverlapSplitter;
 
 impl IntervalSplitter for OverlapSplitter {
-    fn split(&mut self, _source: usize, _start_ns: u64, _end_ns: u64, nanojoules: u128, owned: &[OwnedTime]) -> Vec<u128> {
+    fn split(
+        &mut self,
+        _source: usize,
+        _start_ns: u64,
+        _end_ns: u64,
+        nanojoules: u128,
+        owned: &[OwnedTime],
+    ) -> Vec<u128> {
         let weights: Vec<u128> = owned.iter().map(|piece| piece.weight).collect();
         largest_remainder(nanojoules, &weights)
     }
@@ -70,7 +77,8 @@ mod tests {
         };
         for round in 0..2000 {
             let count = 1 + (next() % 9) as usize;
-            let weights: Vec<u128> = (0..count).map(|_| u128::from(next()) * if round % 3 == 0 { 1 << 60 } else { 1 }).collect();
+            let weights: Vec<u128> =
+                (0..count).map(|_| u128::from(next()) * if round % 3 == 0 { 1 << 60 } else { 1 }).collect();
             let amount = u128::from(next()) * u128::from(next());
             let parts = largest_remainder(amount, &weights);
             assert_eq!(parts.iter().sum::<u128>(), amount, "{weights:?}");

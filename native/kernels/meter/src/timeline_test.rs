@@ -5,9 +5,7 @@ fn table() -> (PathTable, impl Fn(&PathTable, &str) -> PathId) {
     for path in ["train/epoch:0/forward", "train/epoch:0/backward", "tokenise"] {
         paths.intern(path).unwrap();
     }
-    (paths, |paths: &PathTable, name: &str| {
-        (0..paths.len() as u32).find(|id| paths.name(*id) == name).unwrap()
-    })
+    (paths, |paths: &PathTable, name: &str| (0..paths.len() as u32).find(|id| paths.name(*id) == name).unwrap())
 }
 
 fn owned(timeline: &Timeline, start: u64, end: u64) -> Vec<(Option<u64>, u128)> {

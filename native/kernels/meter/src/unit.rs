@@ -11,22 +11,13 @@ pub struct EnergyUnit {
 
 impl EnergyUnit {
     /// One count is one nanojoule.
-    pub const NANOJOULE: Self = Self {
-        numerator: 1,
-        denominator: 1,
-    };
+    pub const NANOJOULE: Self = Self { numerator: 1, denominator: 1 };
 
     /// RAPL through perf: 2⁻³² J per count.
-    pub const PERF_RAPL: Self = Self {
-        numerator: 1_000_000_000,
-        denominator: 1 << 32,
-    };
+    pub const PERF_RAPL: Self = Self { numerator: 1_000_000_000, denominator: 1 << 32 };
 
     /// One count is 10⁻²¹ J: nanowatts times nanoseconds times 10⁻³, fine enough for models to lose nothing.
-    pub const MODEL: Self = Self {
-        numerator: 1,
-        denominator: 1_000_000_000_000,
-    };
+    pub const MODEL: Self = Self { numerator: 1, denominator: 1_000_000_000_000 };
 
     /// The cumulative rule: nJ(n) = ⌊count · unit⌋ of the *total*. An interval is a difference of two cumulative
     /// values, so a chain of intervals telescopes exactly and no rounding error grows.

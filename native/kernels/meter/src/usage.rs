@@ -90,14 +90,11 @@ impl UsageReader {
         let process_cpu_ns = process_cpu_nanoseconds();
         let elapsed = monotonic_ns.saturating_sub(self.last_ns);
         self.last_ns = monotonic_ns;
-        let window_over = self
-            .window
-            .is_none_or(|(start, ..)| monotonic_ns.saturating_sub(start) >= STAT_WINDOW_NS);
+        let window_over = self.window.is_none_or(|(start, ..)| monotonic_ns.saturating_sub(start) >= STAT_WINDOW_NS);
         if window_over && let Some(busy) = self.busy_ns() {
             if let Some((start, busy_before, process_before)) = self.window {
-                let others = busy
-                    .saturating_sub(busy_before)
-                    .saturating_sub(process_cpu_ns.saturating_sub(process_before));
+                let others =
+                    busy.saturating_sub(busy_before).saturating_sub(process_cpu_ns.saturating_sub(process_before));
                 let duration = (monotonic_ns - start).max(1);
                 let rate = u128::from(others) * 1_000_000_000 / u128::from(duration);
                 self.others_per_second_ns = rate as u64;

@@ -3,4 +3,5 @@
 
 mod compute;
 mod files;
+mod meter;
 mod text;

@@ -14,6 +14,11 @@ fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| napi::Error::new("ERR_ENERGY_ENCODING", error.to_string()))
 }
 
+/// Marks that a device's queue has reached: the engine thread reads the clock, so the time is that of the work.
+fn take_engine_mark(token: u64, edge: u8) {
+    swift_meter::mark_now(token, if edge == 0 { Edge::Begin } else { Edge::End });
+}
+
 /// An open ledger.
 #[napi]
 pub struct EnergyMeter {
@@ -26,6 +31,7 @@ impl EnergyMeter {
     #[napi(factory)]
     pub fn open(options: String) -> Result<Self> {
         let options: MeterOptions = serde_json::from_str(&options).map_err(|error| napi::Error::new("ERR_LEDGER_OPTION", error.to_string()))?;
+        crate::compute::set_mark_sink(take_engine_mark);
         let meter = swift_meter::Meter::open(&options).map_err(to_error)?;
         Ok(Self { meter })
     }
@@ -50,9 +56,9 @@ impl EnergyMeter {
 
     /// A new phase instance; returns its token.
     #[napi]
-    pub fn declare(&self, path: u32, track: u32) -> i64 {
+    pub fn declare(&self, path: u32, track: u32) -> Result<i64> {
         // Tokens stay below 2^53 for the first 2^49 phases of a process.
-        self.meter.declare(path, track) as i64
+        Ok(self.meter.declare(path, track).map_err(to_error)? as i64)
     }
 
     /// Energy of an ended instance as JSON; null until it is known.

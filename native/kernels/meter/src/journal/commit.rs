@@ -129,34 +129,17 @@ impl Commit {
         let duration_ns = cursor.read()?;
         let sources: usize = cursor.read_as()?;
         let totals = (0..sources)
-            .map(|_| {
-                Some(SourceTotal {
-                    count: cursor.read()?,
-                    nanojoules: cursor.read()?,
-                    gap_ns: cursor.read()?,
-                })
-            })
+            .map(|_| Some(SourceTotal { count: cursor.read()?, nanojoules: cursor.read()?, gap_ns: cursor.read()? }))
             .collect::<Option<Vec<_>>>()?;
         let count: usize = cursor.read_as()?;
         let balances = (0..count)
             .map(|_| {
                 let (source, account) = (cursor.read_as()?, cursor.read_as()?);
-                let balance = Balance {
-                    nanojoules: cursor.read()?,
-                    below: cursor.read()?,
-                    above: cursor.read()?,
-                };
+                let balance = Balance { nanojoules: cursor.read()?, below: cursor.read()?, above: cursor.read()? };
                 Some((source, account, balance))
             })
             .collect::<Option<Vec<_>>>()?;
-        Some(Self {
-            previous_hash,
-            monotonic_ns,
-            unix_ms,
-            duration_ns,
-            totals,
-            balances,
-        })
+        Some(Self { previous_hash, monotonic_ns, unix_ms, duration_ns, totals, balances })
     }
 }
 

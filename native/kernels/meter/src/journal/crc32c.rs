@@ -18,9 +18,7 @@ const TABLE: [u32; 256] = {
 
 /// Checksum of `bytes`.
 pub fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes
-        .iter()
-        .fold(u32::MAX, |crc, byte| (crc >> 8) ^ TABLE[((crc ^ u32::from(*byte)) & 0xFF) as usize])
+    !bytes.iter().fold(u32::MAX, |crc, byte| (crc >> 8) ^ TABLE[((crc ^ u32::from(*byte)) & 0xFF) as usize])
 }
 
 #[cfg(test)]

@@ -55,10 +55,7 @@ pub struct Encoder {
 impl Encoder {
     /// Continue a chain.
     pub fn new(position: ChainPosition) -> Self {
-        Self {
-            position,
-            pending: Vec::new(),
-        }
+        Self { position, pending: Vec::new() }
     }
 
     /// Where the chain stands.

@@ -89,7 +89,12 @@ mod tests {
     #[test]
     fn orders_segments_and_refuses_a_second_writer() {
         let folder = crate::test_folder("folder");
-        for name in [segment_file("a-b", "c", 0, 10), segment_file("a", "c", 0, 9), segment_file("a", "c", 1, 1), "notes.txt".to_owned()] {
+        for name in [
+            segment_file("a-b", "c", 0, 10),
+            segment_file("a", "c", 0, 9),
+            segment_file("a", "c", 1, 1),
+            "notes.txt".to_owned(),
+        ] {
             std::fs::write(folder.join(name), "").unwrap();
         }
         let numbers: Vec<_> = segments(&folder).unwrap().iter().map(|name| (name.rank, name.number)).collect();

@@ -78,16 +78,10 @@ impl Reader {
         let (Some(source), Some(account)) = (header.sources.get(source), self.accounts.get(account)) else {
             return Balance::default();
         };
-        header
-            .carried
-            .entries
-            .iter()
-            .find(|entry| entry.source == source.id && entry.account == *account)
-            .map_or(Balance::default(), |entry| Balance {
-                nanojoules: entry.nanojoules,
-                below: entry.below,
-                above: entry.above,
-            })
+        header.carried.entries.iter().find(|entry| entry.source == source.id && entry.account == *account).map_or(
+            Balance::default(),
+            |entry| Balance { nanojoules: entry.nanojoules, below: entry.below, above: entry.above },
+        )
     }
 
     fn take_commit(&mut self, commit: &Commit, sequence: u64, bytes: &[u8]) {
@@ -100,7 +94,11 @@ impl Reader {
             match self.counts.get_mut(sample.source as usize) {
                 Some(count) if sample.kind.counts() => *count += sample.delta,
                 Some(_) => {}
-                None => self.find("ERR_LEDGER_SAMPLE", "I5", format!("a sample names source {}, which this segment does not have", sample.source)),
+                None => self.find(
+                    "ERR_LEDGER_SAMPLE",
+                    "I5",
+                    format!("a sample names source {}, which this segment does not have", sample.source),
+                ),
             }
         }
         for (source, account, balance) in &commit.balances {
@@ -123,7 +121,16 @@ impl Reader {
                 self.find("ERR_LEDGER_INVARIANT", "I3", format!("at commit {sequence} the intervals of {} add up to {} counts ({expected} nJ), its total says {} ({} nJ)", source.id, self.counts[index], total.count, total.nanojoules));
             }
             if source.included && self.sums[index] != self.carried_sums[index] + total.nanojoules {
-                self.find("ERR_LEDGER_INVARIANT", "I1", format!("at commit {sequence} the accounts of {} hold {} nJ, its counter {} nJ", source.id, self.sums[index], self.carried_sums[index] + total.nanojoules));
+                self.find(
+                    "ERR_LEDGER_INVARIANT",
+                    "I1",
+                    format!(
+                        "at commit {sequence} the accounts of {} hold {} nJ, its counter {} nJ",
+                        source.id,
+                        self.sums[index],
+                        self.carried_sums[index] + total.nanojoules
+                    ),
+                );
             }
         }
         self.replay.commits += 1;
@@ -149,7 +156,8 @@ impl Reader {
             entries.insert((entry.source.clone(), entry.account.clone()), balance);
         }
         for ((source, account), balance) in &self.balances {
-            let (Some(source), Some(account)) = (self.replay.header.sources.get(*source), self.accounts.get(*account)) else {
+            let (Some(source), Some(account)) = (self.replay.header.sources.get(*source), self.accounts.get(*account))
+            else {
                 continue;
             };
             entries.insert((source.id.clone(), account.clone()), *balance);
@@ -180,7 +188,10 @@ fn holds_frame_later(bytes: &[u8]) -> bool {
 /// `ERR_LEDGER_SEGMENT` when its first frame is not a header of a known format.
 pub fn replay(bytes: &[u8], name: &str) -> Result<Replay> {
     let unreadable = |what: String| {
-        MeterError::new("ERR_LEDGER_SEGMENT", format!("segment {name} cannot be read: {what}; move it away or restore it from a copy"))
+        MeterError::new(
+            "ERR_LEDGER_SEGMENT",
+            format!("segment {name} cannot be read: {what}; move it away or restore it from a copy"),
+        )
     };
     let first = frame::read(bytes).filter(|frame| frame.kind == FrameKind::Header);
     let Some(first) = first else {
@@ -194,7 +205,9 @@ pub fn replay(bytes: &[u8], name: &str) -> Result<Replay> {
     let carried_sums: Vec<u128> = header
         .sources
         .iter()
-        .map(|source| header.carried.entries.iter().filter(|entry| entry.source == source.id).map(|entry| entry.nanojoules).sum())
+        .map(|source| {
+            header.carried.entries.iter().filter(|entry| entry.source == source.id).map(|entry| entry.nanojoules).sum()
+        })
         .collect();
     let mut state = header.carried.clone();
     state.segment = header.segment;
@@ -232,7 +245,11 @@ pub fn replay(bytes: &[u8], name: &str) -> Result<Replay> {
             break;
         };
         if frame.sequence != expected {
-            reader.find("ERR_LEDGER_DAMAGED", "sequence", format!("frame {} stands where frame {expected} belongs", frame.sequence));
+            reader.find(
+                "ERR_LEDGER_DAMAGED",
+                "sequence",
+                format!("frame {} stands where frame {expected} belongs", frame.sequence),
+            );
             break;
         }
         expected += 1;
@@ -258,14 +275,20 @@ pub fn replay(bytes: &[u8], name: &str) -> Result<Replay> {
                     committed = offset;
                 })
                 .is_some(),
-            FrameKind::Event => serde_json::from_slice(frame.payload).map(|event| reader.pending_events.push(event)).is_ok(),
+            FrameKind::Event => {
+                serde_json::from_slice(frame.payload).map(|event| reader.pending_events.push(event)).is_ok()
+            }
             FrameKind::Close => {
                 reader.replay.closed = true;
                 true
             }
         };
         if !understood {
-            reader.find("ERR_LEDGER_DAMAGED", "format", format!("frame {} at byte {offset} passes its checksum but makes no sense", frame.sequence));
+            reader.find(
+                "ERR_LEDGER_DAMAGED",
+                "format",
+                format!("frame {} at byte {offset} passes its checksum but makes no sense", frame.sequence),
+            );
             break;
         }
     }

@@ -85,11 +85,7 @@ pub fn add_gap(gaps: &mut Vec<StoredGap>, source: &str, duration_nanoseconds: u1
         gap.duration_nanoseconds += duration_nanoseconds;
         return;
     }
-    gaps.push(StoredGap {
-        source: source.to_owned(),
-        duration_nanoseconds,
-        reason: reason.to_owned(),
-    });
+    gaps.push(StoredGap { source: source.to_owned(), duration_nanoseconds, reason: reason.to_owned() });
 }
 
 /// What a checkpoint embeds.

@@ -72,7 +72,13 @@ pub fn last_replay(folder: &Path, rank: u32) -> Result<Option<Replay>> {
 /// `ERR_LEDGER_EMPTY` when it holds no committed segment of `rank`, and those of [`last_replay`].
 pub fn read_state(folder: &Path, rank: u32) -> Result<LedgerState> {
     last_replay(folder, rank)?.map(|replay| replay.state).ok_or_else(|| {
-        MeterError::new("ERR_LEDGER_EMPTY", format!("no ledger of rank {rank} with a commit in {}; give the folder that a run wrote its energy to", folder.display()))
+        MeterError::new(
+            "ERR_LEDGER_EMPTY",
+            format!(
+                "no ledger of rank {rank} with a commit in {}; give the folder that a run wrote its energy to",
+                folder.display()
+            ),
+        )
     })
 }
 
@@ -81,7 +87,14 @@ fn check_continuation(previous: &Replay, next: &Replay, name: &str, findings: &m
         findings.push(Finding { code: "ERR_LEDGER_CHAIN", invariant, segment: name.to_owned(), message });
     };
     if next.header.previous_hash != to_hex(&previous.hash) {
-        find("chain", format!("it continues commit {}, but the segment before it ends with {}", next.header.previous_hash, to_hex(&previous.hash)));
+        find(
+            "chain",
+            format!(
+                "it continues commit {}, but the segment before it ends with {}",
+                next.header.previous_hash,
+                to_hex(&previous.hash)
+            ),
+        );
     }
     let carried: u128 = next.header.carried.entries.iter().map(|entry| entry.nanojoules).sum();
     // Rework moves energy between accounts; it neither makes nor loses any.
@@ -90,7 +103,13 @@ fn check_continuation(previous: &Replay, next: &Replay, name: &str, findings: &m
         find("I1", format!("it carries {carried} nJ, the segment before it held {before} nJ"));
     }
     if next.header.carried.run_id != previous.state.run_id {
-        find("run", format!("it belongs to run {}, the segment before it to {}", next.header.carried.run_id, previous.state.run_id));
+        find(
+            "run",
+            format!(
+                "it belongs to run {}, the segment before it to {}",
+                next.header.carried.run_id, previous.state.run_id
+            ),
+        );
     }
 }
 
@@ -103,7 +122,8 @@ pub fn verify(folder: &Path) -> Result<Verification> {
     if names.is_empty() {
         return Err(MeterError::new("ERR_LEDGER_EMPTY", format!("no ledger segment in {}", folder.display())));
     }
-    let mut result = Verification { ok: true, segments: 0, commits: 0, samples: 0, torn_bytes: 0, findings: Vec::new() };
+    let mut result =
+        Verification { ok: true, segments: 0, commits: 0, samples: 0, torn_bytes: 0, findings: Vec::new() };
     let mut previous: Option<(u32, Replay)> = None;
     for segment in names {
         let name = file_name(&segment);
@@ -114,7 +134,12 @@ pub fn verify(folder: &Path) -> Result<Verification> {
                 continue;
             }
             Err(error) if error.code == "ERR_LEDGER_SEGMENT" => {
-                result.findings.push(Finding { code: error.code, invariant: "crc", segment: name, message: error.message });
+                result.findings.push(Finding {
+                    code: error.code,
+                    invariant: "crc",
+                    segment: name,
+                    message: error.message,
+                });
                 continue;
             }
             Err(error) => return Err(error),
@@ -125,12 +150,24 @@ pub fn verify(folder: &Path) -> Result<Verification> {
         result.torn_bytes += replay.torn_bytes;
         result.findings.extend(replay.findings.iter().cloned());
         if let Some((parent, child)) = scope_tree::find_overlap(&replay.state.sources) {
-            result.findings.push(Finding { code: "ERR_LEDGER_INVARIANT", invariant: "I4", segment: name.clone(), message: format!("{parent} and {child}, which is inside it, are both counted") });
+            result.findings.push(Finding {
+                code: "ERR_LEDGER_INVARIANT",
+                invariant: "I4",
+                segment: name.clone(),
+                message: format!("{parent} and {child}, which is inside it, are both counted"),
+            });
         }
         match &previous {
-            Some((rank, before)) if *rank == segment.rank => check_continuation(before, &replay, &name, &mut result.findings),
+            Some((rank, before)) if *rank == segment.rank => {
+                check_continuation(before, &replay, &name, &mut result.findings)
+            }
             _ if !replay.header.previous_hash.is_empty() && replay.header.segment > 1 => {
-                result.findings.push(Finding { code: "ERR_LEDGER_CHAIN", invariant: "chain", segment: name, message: "the segment it continues is missing".to_owned() });
+                result.findings.push(Finding {
+                    code: "ERR_LEDGER_CHAIN",
+                    invariant: "chain",
+                    segment: name,
+                    message: "the segment it continues is missing".to_owned(),
+                });
             }
             _ => {}
         }

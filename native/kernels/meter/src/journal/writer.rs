@@ -93,13 +93,7 @@ impl JournalWriter {
             let synced = File::open(folder).and_then(|folder| folder.sync_all());
             synced.map_err(|error| MeterError::io("sync the folder", folder, &error))?;
         }
-        let segment = Segment {
-            file,
-            path: path.to_owned(),
-            length: 0,
-            backlog: Vec::new(),
-            sync,
-        };
+        let segment = Segment { file, path: path.to_owned(), length: 0, backlog: Vec::new(), sync };
         let (jobs, receiver) = channel();
         let state = Arc::new(Mutex::new(DiskState::default()));
         let shared = Arc::clone(&state);
@@ -107,11 +101,7 @@ impl JournalWriter {
             .name("swift-journal".to_owned())
             .spawn(move || run(segment, &receiver, &shared))
             .map_err(|error| MeterError::io("start the writer for", path, &error))?;
-        Ok(Self {
-            jobs,
-            state,
-            thread: Some(thread),
-        })
+        Ok(Self { jobs, state, thread: Some(thread) })
     }
 
     /// Queue a commit's bytes.
@@ -124,10 +114,9 @@ impl JournalWriter {
     pub fn state(&self) -> DiskState {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match &self.thread {
-            Some(thread) if thread.is_finished() => DiskState {
-                failure: Some("the journal's writing thread has ended".to_owned()),
-                ..state
-            },
+            Some(thread) if thread.is_finished() => {
+                DiskState { failure: Some("the journal's writing thread has ended".to_owned()), ..state }
+            }
             _ => state,
         }
     }
@@ -138,10 +127,7 @@ impl JournalWriter {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            return DiskState {
-                failure: Some("the journal's writing thread panicked".to_owned()),
-                ..self.state()
-            };
+            return DiskState { failure: Some("the journal's writing thread panicked".to_owned()), ..self.state() };
         }
         self.state()
     }

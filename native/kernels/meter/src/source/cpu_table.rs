@@ -140,17 +140,17 @@ pub fn thread_power(cpu: &CpuIdentity) -> ThreadPower {
     }
     by_ccf(
         UNKNOWN_MAXIMUM,
-        format!("processor not in the table ({:?}): mean of {UNKNOWN_MAXIMUM} mW per thread (CCF coefficients 2026-03, Apache-2.0)", cpu.name),
+        format!(
+            "processor not in the table ({:?}): mean of {UNKNOWN_MAXIMUM} mW per thread (CCF coefficients 2026-03, Apache-2.0)",
+            cpu.name
+        ),
         600,
     )
 }
 
 /// Read the identity from the text of `/proc/cpuinfo`.
 pub fn parse_cpuinfo(text: &str) -> CpuIdentity {
-    let mut cpu = CpuIdentity {
-        is_arm: cfg!(target_arch = "aarch64"),
-        ..CpuIdentity::default()
-    };
+    let mut cpu = CpuIdentity { is_arm: cfg!(target_arch = "aarch64"), ..CpuIdentity::default() };
     // One processor is enough; the first block ends at the first empty line.
     for line in text.lines().take_while(|line| !line.trim().is_empty()) {
         let Some((key, value)) = line.split_once(':') else {
@@ -177,9 +177,13 @@ mod tests {
 
     #[test]
     fn finds_rows_by_name_architecture_and_feature() {
-        let cpu = parse_cpuinfo("vendor_id\t: AuthenticAMD\ncpu family\t: 26\nmodel\t: 2\nmodel name\t: AMD EPYC 9755 128-Core Processor\n\nvendor_id: other");
+        let cpu = parse_cpuinfo(
+            "vendor_id\t: AuthenticAMD\ncpu family\t: 26\nmodel\t: 2\nmodel name\t: AMD EPYC 9755 128-Core Processor\n\nvendor_id: other",
+        );
         assert_eq!(thread_power(&cpu).design_milliwatts, 500_000 / 256);
-        let masked = parse_cpuinfo("vendor_id : GenuineIntel\ncpu family : 6\nmodel : 167\nmodel name : Intel(R) Xeon(R) Processor\nflags : fpu amx_bf16 avx2");
+        let masked = parse_cpuinfo(
+            "vendor_id : GenuineIntel\ncpu family : 6\nmodel : 167\nmodel name : Intel(R) Xeon(R) Processor\nflags : fpu amx_bf16 avx2",
+        );
         assert_eq!(thread_power(&masked).design_milliwatts, 4160 * 1000 / 1020);
         let unknown = thread_power(&parse_cpuinfo("model name : Something\n"));
         assert_eq!(unknown.uncertainty_permille, 600);

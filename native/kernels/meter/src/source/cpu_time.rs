@@ -9,12 +9,7 @@ use crate::usage::MachineUsage;
 
 /// Share of TDP by load, both in millionths. Teads Engineering, "Building an AWS EC2 carbon emissions dataset" (2021):
 /// 0.12, 0.32, 0.75 and 1.02 of TDP at 0, 10, 50 and 100 % load; linear in between.
-const LOAD_CURVE: [(u128, u128); 4] = [
-    (0, 120_000),
-    (100_000, 320_000),
-    (500_000, 750_000),
-    (1_000_000, 1_020_000),
-];
+const LOAD_CURVE: [(u128, u128); 4] = [(0, 120_000), (100_000, 320_000), (500_000, 750_000), (1_000_000, 1_020_000)];
 
 /// Share of TDP, in millionths, at a load in millionths.
 pub fn load_factor(load: u128) -> u128 {
@@ -47,10 +42,7 @@ impl SourceReader for CpuTimeModel {
             }
         }
         self.last = Some(*usage);
-        Ok(RawReading {
-            monotonic_ns: usage.monotonic_ns,
-            raw: self.total_count,
-        })
+        Ok(RawReading { monotonic_ns: usage.monotonic_ns, raw: self.total_count })
     }
 }
 
@@ -79,11 +71,7 @@ pub fn open(power: &ThreadPower, cpu_count: u64, reason: String) -> OpenSource {
         counter: WrappingCounter::new(None, None),
         attribution: Attribution::CpuTime,
         idle_nanowatts: Some(design_nanowatts * load_factor(0) / 1_000_000),
-        reader: Box::new(CpuTimeModel {
-            design_nanowatts,
-            total_count: 0,
-            last: None,
-        }),
+        reader: Box::new(CpuTimeModel { design_nanowatts, total_count: 0, last: None }),
     }
 }
 
@@ -102,16 +90,9 @@ mod tests {
 
     #[test]
     fn half_load_for_a_second_is_three_quarters_of_tdp() {
-        let power = ThreadPower {
-            design_milliwatts: 4000,
-            citation: String::new(),
-            uncertainty_permille: 400,
-        };
+        let power = ThreadPower { design_milliwatts: 4000, citation: String::new(), uncertainty_permille: 400 };
         let mut source = open(&power, 2, String::new());
-        let start = MachineUsage {
-            cpu_count: 2,
-            ..MachineUsage::default()
-        };
+        let start = MachineUsage { cpu_count: 2, ..MachineUsage::default() };
         source.reader.read(&start).unwrap();
         let end = MachineUsage {
             monotonic_ns: 1_000_000_000,

@@ -24,7 +24,11 @@ pub struct Discovery {
 
 type Opened = (Vec<SourceDescriptor>, Vec<OpenSource>);
 
-fn open_all<T>(found: Vec<T>, describe: impl Fn(&T) -> SourceDescriptor, open: impl Fn(T) -> Result<OpenSource, String>) -> Opened {
+fn open_all<T>(
+    found: Vec<T>,
+    describe: impl Fn(&T) -> SourceDescriptor,
+    open: impl Fn(T) -> Result<OpenSource, String>,
+) -> Opened {
     let mut descriptors = Vec::new();
     let mut opened = Vec::new();
     for item in found {
@@ -58,21 +62,18 @@ fn covers(sources: &[OpenSource], scope: Scope) -> bool {
 }
 
 fn why_no_counter(scope: Scope, descriptors: &[SourceDescriptor]) -> String {
-    descriptors
-        .iter()
-        .find(|source| source.scope == scope && source.state == SourceState::Unavailable)
-        .map_or_else(
-            || "no energy counter on this machine: no `power` PMU and no powercap tree (usual on virtual machines)".to_owned(),
-            |source| format!("counter not readable: {}", source.reason),
-        )
+    descriptors.iter().find(|source| source.scope == scope && source.state == SourceState::Unavailable).map_or_else(
+        || {
+            "no energy counter on this machine: no `power` PMU and no powercap tree (usual on virtual machines)"
+                .to_owned()
+        },
+        |source| format!("counter not readable: {}", source.reason),
+    )
 }
 
 /// Find and open the sources of this machine.
 pub fn discover(options: &DiscoverOptions) -> Discovery {
-    let root = options
-        .powercap_root
-        .clone()
-        .or_else(|| std::env::var_os("SWIFT_POWERCAP_ROOT").map(PathBuf::from));
+    let root = options.powercap_root.clone().or_else(|| std::env::var_os("SWIFT_POWERCAP_ROOT").map(PathBuf::from));
     let (mut descriptors, mut open) = match &root {
         Some(root) => open_powercap(root),
         None => {
@@ -109,6 +110,10 @@ pub fn discover(options: &DiscoverOptions) -> Discovery {
     }
     open.retain(|source| matches!(source.descriptor.state, SourceState::Included | SourceState::ShownOnly));
     // An included source is measured or a model; anything else here would be a bug of `select`.
-    debug_assert!(open.iter().all(|source| source.descriptor.kind != SourceKind::RaplMmio || source.descriptor.state != SourceState::Alias));
+    debug_assert!(
+        open.iter()
+            .all(|source| source.descriptor.kind != SourceKind::RaplMmio
+                || source.descriptor.state != SourceState::Alias)
+    );
     Discovery { open, descriptors }
 }

@@ -19,10 +19,7 @@ impl SourceReader for MemoryModel {
     fn read(&mut self, usage: &MachineUsage) -> Result<RawReading, String> {
         let start = *self.start_ns.get_or_insert(usage.monotonic_ns);
         let elapsed = u128::from(usage.monotonic_ns.saturating_sub(start));
-        Ok(RawReading {
-            monotonic_ns: usage.monotonic_ns,
-            raw: self.nanowatts * elapsed * 1000,
-        })
+        Ok(RawReading { monotonic_ns: usage.monotonic_ns, raw: self.nanowatts * elapsed * 1000 })
     }
 }
 
@@ -53,10 +50,7 @@ pub fn open(memory_bytes: u64, reason: String) -> Option<OpenSource> {
         counter: WrappingCounter::new(None, None),
         attribution: Attribution::ResidentMemory,
         idle_nanowatts: None,
-        reader: Box::new(MemoryModel {
-            nanowatts,
-            start_ns: None,
-        }),
+        reader: Box::new(MemoryModel { nanowatts, start_ns: None }),
     })
 }
 
@@ -68,10 +62,7 @@ mod tests {
     fn ten_gigabytes_draw_four_watts() {
         let mut source = open(10_000_000_000, String::new()).unwrap();
         source.reader.read(&MachineUsage::default()).unwrap();
-        let later = MachineUsage {
-            monotonic_ns: 1_000_000_000,
-            ..MachineUsage::default()
-        };
+        let later = MachineUsage { monotonic_ns: 1_000_000_000, ..MachineUsage::default() };
         let raw = source.reader.read(&later).unwrap().raw;
         assert_eq!(source.unit.cumulative_nanojoules(raw), 3_920_000_000);
     }

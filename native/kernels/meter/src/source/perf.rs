@@ -18,9 +18,7 @@ pub struct Event {
 }
 
 fn read_text(path: PathBuf) -> Option<String> {
-    std::fs::read_to_string(path)
-        .ok()
-        .map(|text| text.trim().to_owned())
+    std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
 /// `event=0x02` gives 2.
@@ -146,13 +144,8 @@ mod linux {
     impl SourceReader for PerfReader {
         fn read(&mut self, _usage: &MachineUsage) -> Result<RawReading, String> {
             let mut bytes = [0_u8; 8];
-            self.file
-                .read_exact(&mut bytes)
-                .map_err(|error| format!("{}: {error}", self.name))?;
-            Ok(RawReading {
-                monotonic_ns: monotonic_nanoseconds(),
-                raw: u128::from(u64::from_ne_bytes(bytes)),
-            })
+            self.file.read_exact(&mut bytes).map_err(|error| format!("{}: {error}", self.name))?;
+            Ok(RawReading { monotonic_ns: monotonic_nanoseconds(), raw: u128::from(u64::from_ne_bytes(bytes)) })
         }
     }
 
@@ -165,9 +158,8 @@ mod linux {
         };
         // SAFETY: `attributes` is a valid perf_event_attr of the size it states and outlives the call; pid −1 with a
         // cpu, no group and PERF_FLAG_FD_CLOEXEC (8) is a documented combination.
-        let descriptor = unsafe {
-            libc::syscall(libc::SYS_perf_event_open, &raw const attributes, -1, event.cpu, -1, 8)
-        };
+        let descriptor =
+            unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attributes, -1, event.cpu, -1, 8) };
         if descriptor < 0 {
             let error = std::io::Error::last_os_error();
             return Err(format!(
@@ -183,10 +175,7 @@ mod linux {
             counter: WrappingCounter::new(None, Some(1000 << 32)),
             attribution: Attribution::CpuTime,
             idle_nanowatts: None,
-            reader: Box::new(PerfReader {
-                file,
-                name: event.descriptor.id.clone(),
-            }),
+            reader: Box::new(PerfReader { file, name: event.descriptor.id.clone() }),
             descriptor: event.descriptor,
         })
     }
@@ -220,7 +209,12 @@ mod tests {
         let ids: Vec<String> = events(&root).into_iter().map(|event| event.descriptor.id).collect();
         assert_eq!(
             ids,
-            ["rapl_perf:energy-pkg:0", "rapl_perf:energy-pkg:1", "rapl_perf:energy-cores:0", "rapl_perf:energy-cores:1"]
+            [
+                "rapl_perf:energy-pkg:0",
+                "rapl_perf:energy-pkg:1",
+                "rapl_perf:energy-cores:0",
+                "rapl_perf:energy-cores:1"
+            ]
         );
     }
 }

@@ -30,9 +30,7 @@ pub struct Zone {
 }
 
 fn read_text(path: &Path) -> Option<String> {
-    std::fs::read_to_string(path)
-        .ok()
-        .map(|text| text.trim().to_owned())
+    std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
 fn read_number(path: &Path) -> Option<u128> {
@@ -141,20 +139,12 @@ struct PowercapReader {
 impl SourceReader for PowercapReader {
     fn read(&mut self, _usage: &MachineUsage) -> Result<RawReading, String> {
         let mut buffer = [0_u8; 64];
-        let length = self
-            .file
-            .read_at(&mut buffer, 0)
-            .map_err(|error| format!("{}: {error}", self.path.display()))?;
+        let length = self.file.read_at(&mut buffer, 0).map_err(|error| format!("{}: {error}", self.path.display()))?;
         let monotonic_ns = monotonic_nanoseconds();
         let text = String::from_utf8_lossy(&buffer[..length]);
-        let microjoules: u128 = text
-            .trim()
-            .parse()
-            .map_err(|_| format!("{}: not a number: {:?}", self.path.display(), text.trim()))?;
-        Ok(RawReading {
-            monotonic_ns,
-            raw: microjoules * 1000,
-        })
+        let microjoules: u128 =
+            text.trim().parse().map_err(|_| format!("{}: not a number: {:?}", self.path.display(), text.trim()))?;
+        Ok(RawReading { monotonic_ns, raw: microjoules * 1000 })
     }
 }
 
@@ -163,18 +153,14 @@ impl SourceReader for PowercapReader {
 /// # Errors
 /// The reason as text.
 pub fn open(zone: Zone) -> Result<OpenSource, String> {
-    let file = File::open(&zone.energy_path)
-        .map_err(|error| format!("{}: {error}", zone.energy_path.display()))?;
+    let file = File::open(&zone.energy_path).map_err(|error| format!("{}: {error}", zone.energy_path.display()))?;
     Ok(OpenSource {
         descriptor: zone.descriptor,
         unit: EnergyUnit::NANOJOULE,
         counter: WrappingCounter::new(zone.modulus_nanojoules, Some(zone.maximum_microwatts * 1000)),
         attribution: Attribution::CpuTime,
         idle_nanowatts: None,
-        reader: Box::new(PowercapReader {
-            file,
-            path: zone.energy_path,
-        }),
+        reader: Box::new(PowercapReader { file, path: zone.energy_path }),
     })
 }
 

@@ -17,10 +17,13 @@ fn decide(index: usize, all: &[SourceDescriptor]) -> (SourceState, String) {
         }
     }
     if source.scope == Scope::Platform && all.iter().any(|other| other.scope == Scope::Package && readable(other)) {
-        let reason = "platform zone: what it covers differs between machines, so it is shown beside the packages and not added";
+        let reason =
+            "platform zone: what it covers differs between machines, so it is shown beside the packages and not added";
         return (SourceState::ShownOnly, reason.to_owned());
     }
-    if let Some(parent) = source.parent.as_ref().and_then(|id| all.iter().find(|other| other.id == *id && readable(other))) {
+    if let Some(parent) =
+        source.parent.as_ref().and_then(|id| all.iter().find(|other| other.id == *id && readable(other)))
+    {
         return match decide(all.iter().position(|other| other.id == parent.id).unwrap_or(index), all) {
             (SourceState::Included | SourceState::Covered, _) => {
                 (SourceState::Covered, format!("already inside {}", parent.id))

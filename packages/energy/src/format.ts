@@ -1,0 +1,99 @@
+import type { CarbonAmount, CarbonSplit, EnergyAmount, EnergyClass, EnergySplit } from '@swift/spec'
+import { addAmounts } from './amounts.ts'
+
+/** How much of what is known a text shows. */
+export interface FormatOptions {
+  /** Show the interval, as `[low–high]`. Default true. */
+  readonly interval?: boolean
+}
+
+const number = new Intl.NumberFormat('en', { maximumSignificantDigits: 3, useGrouping: false })
+
+/** Three significant digits, never in exponent form. */
+export function formatNumber(value: number): string {
+  return number.format(value)
+}
+
+/** Convert at the edge only: joules of an integer amount. */
+export function toJoules(nanojoules: bigint): number {
+  return Number(nanojoules) / 1e9
+}
+
+/** Kilowatt-hours of an integer amount. */
+export function toKilowattHours(nanojoules: bigint): number {
+  return Number(nanojoules) / 3.6e15
+}
+
+function withInterval(value: number, low: number, high: number, unit: string, options: FormatOptions): string {
+  const text = `${formatNumber(value)} ${unit}`
+  return options.interval === false ? text : `${text} [${formatNumber(low)}–${formatNumber(high)}]`
+}
+
+function formatAmount(amount: EnergyAmount, convert: (nanojoules: bigint) => number, unit: string, options: FormatOptions): string {
+  return withInterval(
+    convert(amount.nanojoules),
+    convert(amount.lowNanojoules),
+    convert(amount.highNanojoules),
+    unit,
+    options,
+  )
+}
+
+/** `0.0123 kWh [0.0074–0.0172]` */
+export function formatKilowattHours(amount: EnergyAmount, options: FormatOptions = {}): string {
+  return formatAmount(amount, toKilowattHours, 'kWh', options)
+}
+
+/** `44.3 J [26.6–62]` */
+export function formatJoules(amount: EnergyAmount, options: FormatOptions = {}): string {
+  return formatAmount(amount, toJoules, 'J', options)
+}
+
+function joinClasses<T>(measured: T | undefined, modelled: T | undefined, format: (part: T) => string): string {
+  const parts = []
+  if (measured !== undefined) parts.push(`${format(measured)} measured`)
+  if (modelled !== undefined) parts.push(`${format(modelled)} modelled`)
+  return parts.length === 0 ? 'unavailable' : parts.join(' + ')
+}
+
+/**
+ * Measured and modelled energy as two numbers, never one: `3.91 kWh measured + 0.42 kWh modelled`, or `unavailable`.
+ * @param unit `kWh` or `J`. Default `kWh`.
+ */
+export function formatEnergySplit(split: EnergySplit, options: FormatOptions & { readonly unit?: 'kWh' | 'J' } = {}): string {
+  const format = options.unit === 'J' ? formatJoules : formatKilowattHours
+  return joinClasses(split.measured, split.modelled, (amount) => format(amount, options))
+}
+
+/**
+ * Energy per token: `0.021 J/token modelled [0.0126–0.0294]`.
+ * @param tokens tokens the energy was spent on; 0 gives `unavailable`
+ */
+export function formatJoulesPerToken(split: EnergySplit, tokens: number, options: FormatOptions = {}): string {
+  if (!(tokens > 0)) return 'unavailable'
+  const perToken = (nanojoules: bigint) => toJoules(nanojoules) / tokens
+  return joinClasses(split.measured, split.modelled, (amount) => formatAmount(amount, perToken, 'J/token', options))
+}
+
+/** Carbon of measured and of modelled energy: `1.85 gCO2e modelled [1.11–2.59]`. */
+export function formatCarbonSplit(split: CarbonSplit, options: FormatOptions = {}): string {
+  const format = (carbon: CarbonAmount) =>
+    withInterval(carbon.grams, carbon.lowGrams, carbon.highGrams, 'gCO2e', options)
+  return joinClasses(split.measured, split.modelled, format)
+}
+
+/** One number out of a split, with the label that must go wherever the number goes. */
+export interface LabelledEnergy {
+  readonly amount: EnergyAmount
+  readonly label: EnergyClass | 'measured + modelled'
+}
+
+/** Add measured and modelled energy and say so. `undefined` where neither is available. */
+export function combineLabelled(split: EnergySplit): LabelledEnergy | undefined {
+  const { measured, modelled } = split
+  if (measured !== undefined && modelled !== undefined) {
+    return { amount: addAmounts(measured, modelled), label: 'measured + modelled' }
+  }
+  if (measured !== undefined) return { amount: measured, label: 'measured' }
+  return modelled === undefined ? undefined : { amount: modelled, label: 'modelled' }
+}
