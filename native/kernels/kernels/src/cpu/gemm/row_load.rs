@@ -100,7 +100,11 @@ pub fn rounded_bits(value: f32) -> u16 {
     if bits & 0x7fff_ffff > 0x7f80_0000 { nan } else { rounded }
 }
 
-per_isa!(round_bf16_software, round_bf16_body, (source: &[f32], target: &mut [bf16]));
+per_isa!(
+    /// f32 to bf16, nearest, ties to even, subnormals kept.
+    round_bf16_exact,
+    round_bf16_body, (source: &[f32], target: &mut [bf16])
+);
 
 /// f32 to bf16, nearest, ties to even; natively where the instruction exists (it flushes subnormals).
 pub fn round_bf16(isa: Isa, source: &[f32], target: &mut [bf16]) {
@@ -109,7 +113,7 @@ pub fn round_bf16(isa: Isa, source: &[f32], target: &mut [bf16]) {
         // SAFETY: `Avx512Bf16` is only made where it was detected.
         return unsafe { round_bf16_native(source, target) };
     }
-    round_bf16_software(isa, source, target);
+    round_bf16_exact(isa, source, target);
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -1,0 +1,139 @@
+//! `linear` and its gradients: every instruction set against the oracle, the oracle against differences.
+//!
+//! Tolerances: float32 sums of K ≤ 200 products round to K·2^-24 ≈ 1.2e-5 of the size of their terms at
+//! worst; bfloat16 rounds each factor by 2^-9, hence each product by 2^-8 = 3.9e-3 of its size.
+
+use crate::dtype::DType;
+use crate::harness::{OpCall, Tensor, Values, check_gradient};
+
+const F32: f64 = 4e-5;
+const BF16: f64 = 2e-2;
+
+struct Case {
+    m: usize,
+    n: usize,
+    k: usize,
+    rank: usize,
+    dropout: f64,
+    weight: DType,
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (m, n, k) in [(0, 5, 3), (1, 33, 70), (3, 7, 5), (8, 40, 64), (9, 17, 129), (31, 50, 200)] {
+        for (rank, dropout) in [(0, 0.0), (4, 0.0), (17, 0.3)] {
+            for weight in [DType::F32, DType::BF16, DType::F16] {
+                cases.push(Case { m, n, k, rank, dropout, weight });
+            }
+        }
+    }
+    cases
+}
+
+impl Case {
+    fn attributes(&self, bfloat16: f64) -> Vec<(&'static str, f64)> {
+        vec![("scale", 1.5), ("dropout", self.dropout), ("seed", 99.0), ("bfloat16", bfloat16)]
+    }
+
+    /// x, weight, bias, loraA, loraB.
+    fn inputs(&self, values: &mut Values) -> Vec<Option<Tensor>> {
+        let Case { m, n, k, rank, .. } = *self;
+        let lora = rank > 0;
+        vec![
+            Some(values.tensor(&[1, m, k], 1.0)),
+            Some(values.tensor(&[n, k], 1.0).cast(self.weight)),
+            (m % 2 == 1).then(|| values.tensor(&[n], 1.0)),
+            lora.then(|| values.tensor(&[rank, k], 1.0)),
+            lora.then(|| values.tensor(&[n, rank], 1.0)),
+        ]
+    }
+
+    fn forward(&self, values: &mut Values, bfloat16: f64) -> OpCall {
+        let inputs = self.inputs(values);
+        OpCall { op: "linear", inputs, attributes: self.attributes(bfloat16), rest: vec![] }
+    }
+
+    fn input_gradient(&self, inputs: &[Option<Tensor>], dy: &Tensor, bfloat16: f64) -> OpCall {
+        let inputs = vec![Some(dy.clone()), inputs[1].clone(), inputs[3].clone(), inputs[4].clone()];
+        OpCall { op: "linearInputGradient", inputs, attributes: self.attributes(bfloat16), rest: vec![] }
+    }
+
+    fn lora_gradient(&self, inputs: &[Option<Tensor>], xa: &Tensor, dy: &Tensor, bfloat16: f64) -> OpCall {
+        let inputs =
+            vec![Some(dy.clone()), inputs[0].clone(), Some(xa.clone()), inputs[3].clone(), inputs[4].clone(), None];
+        OpCall { op: "linearLoraGradient", inputs, attributes: self.attributes(bfloat16), rest: vec![] }
+    }
+}
+
+fn weight_gradient(inputs: &[Option<Tensor>], dy: &Tensor, bfloat16: f64) -> OpCall {
+    let inputs = vec![Some(dy.clone()), inputs[0].clone()];
+    OpCall { op: "linearWeightGradient", inputs, attributes: vec![("bfloat16", bfloat16)], rest: vec![] }
+}
+
+#[test]
+fn every_instruction_set_equals_the_oracle() {
+    let mut values = Values::new(11);
+    for case in cases() {
+        for (bfloat16, tolerance) in [(0.0, F32), (1.0, BF16)] {
+            let forward = case.forward(&mut values, bfloat16);
+            forward.check(tolerance);
+            let dy = values.tensor(&[1, case.m, case.n], 1.0);
+            case.input_gradient(&forward.inputs, &dy, bfloat16).check(tolerance);
+            weight_gradient(&forward.inputs, &dy, bfloat16).check(tolerance);
+            OpCall::new("linearBiasGradient", vec![dy.clone()], &[]).check(F32);
+            if case.rank > 0 {
+                let xa = values.tensor(&[1, case.m, case.rank], 1.0);
+                let call = case.lora_gradient(&forward.inputs, &xa, &dy, bfloat16);
+                call.check(tolerance);
+                // u given is u recomputed.
+                let u = case.input_gradient(&forward.inputs, &dy, bfloat16).oracle().remove(1);
+                let mut given = call;
+                given.inputs[5] = Some(u);
+                given.check(tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_equal_finite_differences() {
+    for (rank, dropout) in [(0, 0.0), (2, 0.0), (3, 0.4)] {
+        let case = Case { m: 3, n: 4, k: 5, rank, dropout, weight: DType::F32 };
+        let forward = case.forward(&mut Values::new(5), 0.0);
+        check_gradient(&forward, &[0], 1, |inputs, _, dy| case.input_gradient(inputs, &dy[0], 0.0));
+        check_gradient(&forward, &[1], 1, |inputs, _, dy| weight_gradient(inputs, &dy[0], 0.0));
+        check_gradient(&forward, &[2], 1, |_, _, dy| OpCall::new("linearBiasGradient", vec![dy[0].clone()], &[]));
+        if rank > 0 {
+            check_gradient(&forward, &[3, 4], 1, |inputs, outputs, dy| {
+                case.lora_gradient(inputs, &outputs[1], &dy[0], 0.0)
+            });
+        }
+    }
+}
+
+#[test]
+fn nan_and_infinity_propagate() {
+    let case = Case { m: 4, n: 6, k: 8, rank: 2, dropout: 0.0, weight: DType::F32 };
+    let mut forward = case.forward(&mut Values::new(3), 0.0);
+    let x = forward.inputs[0].as_mut().expect("x");
+    x.values[9] = f64::NAN;
+    x.values[17] = f64::INFINITY;
+    for isa in crate::cpu::isa::Isa::available() {
+        let y = forward.run(&mut crate::cpu::CpuBackend::with_isa(isa)).expect("runs").remove(0);
+        assert!(y.values[..6].iter().all(|value| value.is_finite()), "row 0");
+        assert!(y.values[6..12].iter().all(|value| value.is_nan()), "row 1");
+        assert!(y.values[12..18].iter().all(|value| !value.is_finite()), "row 2");
+    }
+}
+
+#[test]
+fn wrong_operands_are_coded_errors() {
+    let mut values = Values::new(1);
+    let (x, w) = (values.tensor(&[2, 3], 1.0), values.tensor(&[4, 5], 1.0));
+    let code = |call: OpCall| call.run(&mut crate::cpu::CpuBackend::with_isa(crate::cpu::isa::Isa::Portable)).unwrap_err().code;
+    assert_eq!(code(OpCall::new("linear", vec![x.clone(), w], &[])), "ERR_SHAPE_MISMATCH");
+    let w = values.tensor(&[4, 3], 1.0);
+    assert_eq!(code(OpCall::new("linear", vec![x.clone(), w.clone()], &[("dropout", 1.0)])), "ERR_INVALID_ARGUMENT");
+    let half = OpCall { op: "linear", inputs: vec![Some(x), Some(w.clone()), None, Some(w)], attributes: vec![], rest: vec![] };
+    assert_eq!(code(half), "ERR_INVALID_ARGUMENT");
+}
