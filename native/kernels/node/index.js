@@ -1,0 +1,7 @@
+import { native } from './load.js'
+
+const binding = native()
+
+export { native }
+export const { NativeFile, NativeRuntime, NativeTokenizer, NativeStreamDecoder, cpuInfo, opTable, trainByteLevelTokenizer } =
+  binding

@@ -1,0 +1,2 @@
+export { definePlugin } from './define-plugin.ts'
+export type * from './plugin.ts'

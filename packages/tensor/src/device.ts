@@ -1,0 +1,194 @@
+import { cpuInfo } from '@swift/kernels'
+import { SwiftError, type ComputeDType, type DType, type MarkStream } from '@swift/spec'
+import { encodeCall, type OpAttributes, type OpInputs } from './encode-call.ts'
+import { memoryCategories, type MemoryCategory } from './category.ts'
+import { dtypeNames, findOp, guarded, guardedAsync, runtime } from './runtime.ts'
+import { Tensor } from './tensor.ts'
+
+/** Names of the devices of this build. */
+export type DeviceName = 'cpu' | 'oracle' | 'meta'
+
+/** Byte, FLOP and traffic figures of a device, kept in call order. */
+export interface DeviceStatistics {
+  /** Bytes held by live tensors. */
+  readonly liveBytes: number
+  /** Highest live bytes plus workspace since the last reset. */
+  readonly peakBytes: number
+  /** Live bytes by dtype, zero entries left out. */
+  readonly liveBytesByDType: Readonly<Partial<Record<DType, number>>>
+  /** Highest live bytes by dtype since the last reset, zero entries left out. */
+  readonly peakBytesByDType: Readonly<Partial<Record<DType, number>>>
+  /** Live bytes by category at the moment of the peak. */
+  readonly peakByCategory: Readonly<Record<MemoryCategory, number>>
+  /** Scratch bytes of the op that ran at the peak. */
+  readonly workspaceBytesAtPeak: number
+  /** Live storages. */
+  readonly liveStorages: number
+  /** Floating-point operations since the last reset; a multiply-add counts two. */
+  readonly flops: number
+  /** Bytes moved by ops since the last reset. */
+  readonly bytesMoved: number
+  /** Ops since the last reset. */
+  readonly ops: number
+}
+
+/** Host data for a new tensor. */
+export type HostData = Float32Array | Int32Array | Uint8Array | Int8Array | Uint16Array | Float64Array | readonly number[]
+
+/**
+ * A device: a stream of ops executed in order by its own thread.
+ *
+ * Calls return when they are queued. Values are read asynchronously; a failed op rejects the next read or
+ * {@link Device.flush}.
+ */
+export class Device implements MarkStream {
+  readonly name: DeviceName
+  readonly index: number
+  /** Precision of the inputs of matrix products. */
+  computeDType: ComputeDType
+
+  constructor(name: DeviceName) {
+    this.name = name
+    this.index = guarded(() => runtime().openDevice(name))
+    this.computeDType = 'float32'
+  }
+
+  /** Whether floats are stored (and read back) as 64-bit values: the oracle's way. */
+  get storesDouble(): boolean {
+    return this.name === 'oracle'
+  }
+
+  /** Whether ops compute nothing and only account: the plan's device. */
+  get isMeta(): boolean {
+    return this.name === 'meta'
+  }
+
+  /**
+   * Runs a declared op.
+   * @param name - op of the native table
+   * @param inputs - tensors by input name; `variadic` holds the repeated groups, flat
+   * @param attributes - numbers and flags by attribute name; left out means default
+   * @param rest - trailing numbers (extents, axes)
+   * @returns the outputs, in declared order
+   * @throws coded errors of validation and shape inference, at the call
+   */
+  run(name: string, inputs: OpInputs, attributes: OpAttributes = {}, rest: readonly number[] = []): Tensor[] {
+    const op = findOp(name)
+    const call = encodeCall(op, inputs, attributes)
+    const result = new Float64Array(16 * Math.max(op.outputs.length, 1))
+    const count = guarded(() =>
+      runtime().dispatch(this.index, op.code, call.ids, call.values, Float64Array.from(rest), result),
+    )
+    return this.#decode(result, count)
+  }
+
+  #decode(result: Float64Array, count: number): Tensor[] {
+    const outputs: Tensor[] = []
+    let at = 0
+    for (let index = 0; index < count; index++) {
+      const [id = 0, dtype = 0, block = 0, nestedBlock = 0, rank = 0] = result.subarray(at, at + 5)
+      const shape = Array.from(result.subarray(at + 5, at + 5 + rank))
+      const quant = block > 0 ? { block, nestedBlock } : undefined
+      outputs.push(new Tensor(id, shape, dtypeNames[dtype] as DType, this, quant))
+      at += 5 + rank
+    }
+    return outputs
+  }
+
+  /**
+   * A tensor from host data (copied during the call).
+   * @param data - values; plain numbers become `float32` unless `dtype` says `int32`
+   * @param shape - extents; default `[data.length]`
+   * @param dtype - default: that of the array (`Uint16Array` needs `bfloat16` or `float16`)
+   */
+  tensor(data: HostData, shape: readonly number[] = [data.length], dtype: DType = defaultDType(data)): Tensor {
+    const array = toTyped(data, dtype)
+    const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength)
+    const code = dtypeNames.indexOf(dtype)
+    const id = guarded(() => runtime().upload(this.index, code, Float64Array.from(shape), bytes))
+    return new Tensor(id, [...shape], dtype, this)
+  }
+
+  /** Resolves when everything queued so far is done. @throws the error of an earlier op that failed */
+  async flush(): Promise<void> {
+    await guardedAsync(() => runtime().flush(this.index))
+  }
+
+  /** Queues a ledger mark in stream order. */
+  mark(token: number, edge: 'begin' | 'end'): void {
+    runtime().mark(this.index, token, edge === 'begin' ? 0 : 1)
+  }
+
+  /** Figures since the last reset. */
+  statistics(): DeviceStatistics {
+    const stats = runtime().stats(this.index)
+    const byDType = (values: readonly number[]): Partial<Record<DType, number>> =>
+      Object.fromEntries(dtypeNames.map((name, code) => [name, values[code] ?? 0] as const).filter(([, bytes]) => bytes > 0))
+    return {
+      liveBytes: stats.liveBytes,
+      peakBytes: stats.peakBytes,
+      liveBytesByDType: byDType(stats.liveByDtype),
+      peakBytesByDType: byDType(stats.peakByDtype),
+      peakByCategory: Object.fromEntries(
+        memoryCategories.map((name, code) => [name, stats.atPeakByCategory[code] ?? 0]),
+      ) as Record<MemoryCategory, number>,
+      workspaceBytesAtPeak: stats.workspaceAtPeak,
+      liveStorages: stats.liveStorages,
+      flops: stats.flops,
+      bytesMoved: stats.bytesMoved,
+      ops: stats.ops,
+    }
+  }
+
+  /** Starts a new peak at the present live bytes and zeroes FLOPs, traffic and op counts. */
+  resetStatistics(): void {
+    runtime().resetStats(this.index)
+  }
+
+  /** Bounds live bytes: an op that would pass it throws `ERR_OUT_OF_MEMORY` before it runs. 0 removes the bound. */
+  limitBytes(bytes: number): void {
+    runtime().setLimit(this.index, bytes)
+  }
+
+  /** Live tensors as text, for leak reports: `id dtype[shape]`. */
+  leakReport(): readonly string[] {
+    return runtime()
+      .live(this.index)
+      .map((live) => `${live.id} ${live.description}`)
+  }
+}
+
+function defaultDType(data: HostData): DType {
+  if (data instanceof Int32Array) return 'int32'
+  if (data instanceof Uint8Array) return 'uint8'
+  if (data instanceof Int8Array) return 'int8'
+  if (data instanceof Float64Array) return 'float64'
+  if (data instanceof Uint16Array) return 'bfloat16'
+  return 'float32'
+}
+
+function toTyped(data: HostData, dtype: DType): Exclude<HostData, readonly number[]> {
+  if (ArrayBuffer.isView(data)) return data as Exclude<HostData, readonly number[]>
+  if (dtype === 'float32') return Float32Array.from(data)
+  if (dtype === 'int32') return Int32Array.from(data)
+  if (dtype === 'float64') return Float64Array.from(data)
+  throw new SwiftError({
+    code: 'ERR_DTYPE_MISMATCH',
+    asked: `A ${dtype} tensor from plain numbers`,
+    found: 'plain numbers convert to float32, float64 or int32 only',
+    remedy: 'Pass a typed array, or cast the tensor afterwards',
+  })
+}
+
+const devices = new Map<DeviceName, Device>()
+
+/** The device of that name in this thread, started at the first call. @throws `ERR_DEVICE_UNKNOWN` */
+export function device(name: DeviceName): Device {
+  let found = devices.get(name)
+  if (found === undefined) {
+    found = new Device(name)
+    if (name === 'cpu' && cpuInfo().nativeBfloat16) found.computeDType = 'bfloat16'
+    devices.set(name, found)
+  }
+  return found
+}
