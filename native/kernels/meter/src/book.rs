@@ -3,69 +3,20 @@
 
 use crate::accounts::{AccountKind, Accounts, Balance};
 use crate::attribution::{self, Shares};
-use crate::counter::{CounterStep, WrappingCounter};
+use crate::counter::CounterStep;
 use crate::event::{Event, Severity};
-use crate::journal::commit::{Sample, SampleKind, SourceTotal};
+use crate::journal::commit::{Sample, SampleKind};
 use crate::journal::state::{NO_READING, StoredGap, add_gap};
 use crate::mark_ring::{Edge, MarkRecord};
 use crate::path_table::{PathTable, ROOT};
-use crate::source::{Attribution, OpenSource, RawReading, SourceDescriptor, SourceReader, SourceState};
+use crate::source::{OpenSource, RawReading, SourceReader};
+use crate::source_book::SourceBook;
 use crate::split::{IntervalSplitter, OverlapSplitter, OwnedTime};
 use crate::timeline::Timeline;
-use crate::unit::EnergyUnit;
 use crate::usage::MachineUsage;
 
 /// After this long without a good reading a source is reported lost and nothing waits for it.
 pub const LOST_AFTER_NS: u64 = 10_000_000_000;
-
-/// A source as the book sees it.
-pub struct SourceBook {
-    /// What it is.
-    pub descriptor: SourceDescriptor,
-    /// Unit of its counts.
-    pub unit: EnergyUnit,
-    /// Idle power, from the model or from a baseline.
-    pub idle_nanowatts: Option<u128>,
-    attribution: Attribution,
-    counter: WrappingCounter,
-    last: Option<(u64, MachineUsage)>,
-    /// Counts and nanojoules of this segment.
-    count: u128,
-    /// Nanojoules of the run before this segment.
-    carried: u128,
-    /// Sum of the interval differences of this segment, for I3.
-    interval_sum: u128,
-    gap_ns: u128,
-    failing_since: Option<u64>,
-    lost: bool,
-    previous_nanowatts: Option<u128>,
-}
-
-impl SourceBook {
-    /// Whether its energy is credited to accounts.
-    pub fn is_included(&self) -> bool {
-        self.descriptor.state == SourceState::Included
-    }
-
-    fn total(&self) -> u128 {
-        self.unit.cumulative_nanojoules(self.count)
-    }
-
-    /// Cumulative values of this segment, for the commit.
-    pub fn segment_total(&self) -> SourceTotal {
-        SourceTotal { count: self.count, nanojoules: self.total(), gap_ns: self.gap_ns }
-    }
-
-    /// Nanojoules since the run began.
-    pub fn run_total(&self) -> u128 {
-        self.carried + self.total()
-    }
-
-    /// Power over the last interval.
-    pub fn nanowatts(&self) -> Option<u128> {
-        self.previous_nanowatts.filter(|_| !self.lost)
-    }
-}
 
 /// Everything that arrived since the last tick.
 pub struct Tick<'a> {
@@ -112,22 +63,9 @@ impl Book {
         let sources: Vec<SourceBook> = open
             .into_iter()
             .map(|source| {
-                readers.push(source.reader);
-                SourceBook {
-                    descriptor: source.descriptor,
-                    unit: source.unit,
-                    idle_nanowatts: source.idle_nanowatts,
-                    attribution: source.attribution,
-                    counter: source.counter,
-                    last: None,
-                    count: 0,
-                    carried: 0,
-                    interval_sum: 0,
-                    gap_ns: 0,
-                    failing_since: None,
-                    lost: false,
-                    previous_nanowatts: None,
-                }
+                let (source, reader) = SourceBook::new(source);
+                readers.push(reader);
+                source
             })
             .collect();
         let book = Self {
@@ -409,7 +347,3 @@ impl Book {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "book_test.rs"]
-mod tests;

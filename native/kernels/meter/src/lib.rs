@@ -32,6 +32,7 @@ pub mod registry;
 pub mod resume;
 pub mod sampler;
 pub mod source;
+pub mod source_book;
 pub mod split;
 pub mod timeline;
 pub mod unit;
@@ -45,7 +46,7 @@ pub use options::MeterOptions;
 pub use registry::{mark, mark_now};
 pub use resume::Resume;
 
-/// An empty folder of its own for a test.
+/// An empty folder of its own for a unit test.
 #[cfg(test)]
 pub(crate) fn test_folder(name: &str) -> std::path::PathBuf {
     let unique = format!("swift-meter-{name}-{}-{}", std::process::id(), monotonic_nanoseconds());

@@ -36,10 +36,9 @@ impl SourceReader for CpuTimeModel {
             let busy = u128::from(usage.process_cpu_ns.saturating_sub(last.process_cpu_ns))
                 + u128::from(usage.others_cpu_ns.saturating_sub(last.others_cpu_ns));
             let capacity = elapsed * u128::from(usage.cpu_count);
-            if capacity > 0 {
-                let power = self.design_nanowatts * load_factor(busy * 1_000_000 / capacity) / 1_000_000;
-                self.total_count += power * elapsed * 1000;
-            }
+            let load = (busy * 1_000_000).checked_div(capacity).unwrap_or(0);
+            let power = self.design_nanowatts * load_factor(load) / 1_000_000;
+            self.total_count += power * elapsed * 1000;
         }
         self.last = Some(*usage);
         Ok(RawReading { monotonic_ns: usage.monotonic_ns, raw: self.total_count })

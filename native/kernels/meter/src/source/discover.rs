@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::descriptor::{Scope, SourceDescriptor, SourceKind, SourceState};
+use super::descriptor::{Scope, SourceDescriptor, SourceState};
 use super::{OpenSource, cpu_table, cpu_time, memory, perf, powercap, scope_tree};
 use crate::usage::UsageReader;
 
@@ -109,11 +109,5 @@ pub fn discover(options: &DiscoverOptions) -> Discovery {
         }
     }
     open.retain(|source| matches!(source.descriptor.state, SourceState::Included | SourceState::ShownOnly));
-    // An included source is measured or a model; anything else here would be a bug of `select`.
-    debug_assert!(
-        open.iter()
-            .all(|source| source.descriptor.kind != SourceKind::RaplMmio
-                || source.descriptor.state != SourceState::Alias)
-    );
     Discovery { open, descriptors }
 }

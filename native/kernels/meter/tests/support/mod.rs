@@ -1,0 +1,209 @@
+//! A powercap tree in a folder, and a sampler with a clock of its own: hours of metering in milliseconds.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::path::{Path, PathBuf};
+
+use swift_meter::book::{Book, Tick};
+use swift_meter::mark_ring::{Edge, MarkRecord};
+use swift_meter::path_table::PathTable;
+use swift_meter::source::SourceReader;
+use swift_meter::source::discover::{DiscoverOptions, Discovery, discover};
+use swift_meter::usage::MachineUsage;
+
+/// A folder of its own for a test, removed with it.
+pub struct Folder(PathBuf);
+
+impl std::ops::Deref for Folder {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An empty folder.
+pub fn folder(name: &str) -> Folder {
+    let unique = format!("swift-meter-{name}-{}-{}", std::process::id(), swift_meter::monotonic_nanoseconds());
+    let folder = std::env::temp_dir().join(unique);
+    std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
+    Folder(folder)
+}
+
+/// Unit of Intel packages, 2⁻¹⁴ J as the kernel truncates it.
+pub const INTEL_UNIT: u128 = 61_035;
+
+/// One zone of a fake tree.
+pub struct FakeZone {
+    folder: PathBuf,
+    unit: u128,
+    /// Nanojoules since the machine was built.
+    pub total: u128,
+}
+
+impl FakeZone {
+    /// Nanojoules at which the register returns to zero.
+    pub fn modulus(&self) -> u128 {
+        self.unit << 32
+    }
+
+    /// Show the present value as the kernel does: whole microjoules of the wrapped register.
+    pub fn show(&self) {
+        let microjoules = self.total % self.modulus() / 1000;
+        std::fs::write(self.folder.join("energy_uj"), format!("{microjoules}\n")).unwrap();
+    }
+
+    /// Make the next read fail: the file is there, its content is not a number.
+    pub fn break_once(&self) {
+        std::fs::write(self.folder.join("energy_uj"), "").unwrap();
+    }
+}
+
+/// A powercap tree.
+pub struct FakeTree {
+    pub root: Folder,
+    pub zones: Vec<FakeZone>,
+}
+
+impl FakeTree {
+    pub fn new(name: &str) -> Self {
+        Self { root: folder(name), zones: Vec::new() }
+    }
+
+    /// Add a zone such as ("intel-rapl:0", "package-0"). Returns its index.
+    pub fn zone(&mut self, entry: &str, name: &str, unit: u128, start: u128) -> usize {
+        let folder = self.root.join(entry);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("name"), format!("{name}\n")).unwrap();
+        let maximum = ((1 << 32) - 1) * unit / 1000;
+        std::fs::write(folder.join("max_energy_range_uj"), format!("{maximum}\n")).unwrap();
+        let zone = FakeZone { folder, unit, total: start };
+        zone.show();
+        self.zones.push(zone);
+        self.zones.len() - 1
+    }
+}
+
+/// Discover in the fake tree.
+pub fn discover_in(root: &Path) -> Discovery {
+    discover(&DiscoverOptions { powercap_root: Some(root.to_owned()) })
+}
+
+/// A book fed from a fake tree with a virtual clock.
+pub struct VirtualMeter {
+    pub tree: FakeTree,
+    pub book: Book,
+    pub paths: PathTable,
+    pub now_ns: u64,
+    readers: Vec<Box<dyn SourceReader>>,
+    usage: MachineUsage,
+    marks: Vec<MarkRecord>,
+    next_token: u64,
+}
+
+impl VirtualMeter {
+    /// Only the tree's sources: the memory model is left out, so that totals are the tree's.
+    pub fn new(tree: FakeTree) -> Self {
+        let mut found = discover_in(&tree.root);
+        found.open.retain(|source| source.descriptor.is_measured());
+        let (book, readers) = Book::new(found.open, true, 0);
+        let mut meter = Self {
+            tree,
+            book,
+            paths: PathTable::new(),
+            now_ns: 0,
+            readers,
+            usage: MachineUsage { cpu_count: 2, ..MachineUsage::default() },
+            marks: Vec::new(),
+            next_token: 1,
+        };
+        meter.sample();
+        meter
+    }
+
+    /// Let each zone draw so many watts for a time, then read all of them.
+    pub fn run(&mut self, duration_ns: u64, watts: &[u128]) {
+        self.pass(duration_ns, watts);
+        self.sample();
+    }
+
+    /// Let time pass without a reading.
+    pub fn pass(&mut self, duration_ns: u64, watts: &[u128]) {
+        self.now_ns += duration_ns;
+        self.usage.process_cpu_ns += duration_ns;
+        for (zone, watts) in self.tree.zones.iter_mut().zip(watts) {
+            zone.total += u128::from(duration_ns) * watts;
+            zone.show();
+        }
+    }
+
+    /// Read all zones now.
+    pub fn sample(&mut self) {
+        self.usage.monotonic_ns = self.now_ns;
+        let now = self.now_ns;
+        let usage = self.usage;
+        let readings = self.readers.iter_mut().enumerate().map(|(index, reader)| {
+            let reading = reader.read(&usage).map(|mut reading| {
+                reading.monotonic_ns = now;
+                reading
+            });
+            (index, reading)
+        });
+        let readings = readings.collect();
+        let marks = std::mem::take(&mut self.marks);
+        self.book.ingest(Tick { usage, readings, marks, unix_ms: now / 1_000_000, paths: &self.paths });
+        assert_eq!(self.book.find_imbalance(&self.paths), None);
+    }
+
+    /// Begin a phase at a moment; returns its token.
+    pub fn begin(&mut self, path: &str, track: u32, at_ns: u64) -> u64 {
+        let path = self.paths.intern(path).unwrap();
+        let token = self.next_token;
+        self.next_token += 1;
+        self.marks.push(MarkRecord::Declare { token, path, track });
+        self.marks.push(MarkRecord::Mark { token, edge: Edge::Begin, monotonic_ns: at_ns });
+        token
+    }
+
+    /// End it.
+    pub fn end(&mut self, token: u64, at_ns: u64) {
+        self.marks.push(MarkRecord::Mark { token, edge: Edge::End, monotonic_ns: at_ns });
+    }
+
+    /// Energy of an instance over all sources, idle left out.
+    pub fn energy(&self, token: u64) -> u128 {
+        self.book.timeline.instance(token).unwrap().active.iter().sum()
+    }
+
+    /// Credited nanojoules over all sources, by the start of the account's name.
+    pub fn credited(&self, prefix: &str) -> u128 {
+        let keys = self.book.accounts.keys();
+        let matching = keys.iter().enumerate().filter(|(_, (kind, path))| {
+            swift_meter::accounts::account_name(*kind, self.paths.name(*path)).starts_with(prefix)
+        });
+        matching
+            .map(|(account, _)| {
+                (0..self.book.sources.len())
+                    .map(|source| self.book.accounts.balance(source, account as u32).nanojoules)
+                    .sum::<u128>()
+            })
+            .sum()
+    }
+
+    /// Everything credited.
+    pub fn total(&self) -> u128 {
+        self.credited("")
+    }
+}
+
+/// One joule.
+pub const JOULE: u128 = 1_000_000_000;
+/// One second.
+pub const SECOND: u64 = 1_000_000_000;
+/// One millisecond.
+pub const MILLISECOND: u64 = 1_000_000;
