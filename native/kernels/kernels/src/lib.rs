@@ -11,7 +11,12 @@ pub mod dtype;
 pub mod engine;
 pub mod error;
 pub mod files;
+#[cfg(test)]
+mod harness;
 pub mod ops;
 pub mod oracle;
+#[cfg(test)]
+mod parity;
+pub mod rng;
 pub mod shape;
 pub mod table;

@@ -41,9 +41,25 @@ pub fn keep_threshold(p: f64) -> u32 {
     (p * 4_294_967_296.0).round().min(4_294_967_295.0) as u32
 }
 
+/// A uniform number in [0, 1) with 24 bits.
+#[inline(always)]
+pub fn unit(word: u32) -> f32 {
+    (word >> 8) as f32 * (1.0 / 16_777_216.0)
+}
+
+/// Standard normal number of element `index` under `seed`: Box–Muller on the word pair that elements
+/// 2i and 2i + 1 share, in f64.
+pub fn normal_at(seed: u64, index: u64) -> f64 {
+    let words = words_of_block(seed, index / 4);
+    let pair = (index % 4 / 2 * 2) as usize;
+    let radius = (-2.0 * ((f64::from(words[pair]) + 1.0) / 4_294_967_296.0).ln()).sqrt();
+    let angle = f64::from(words[pair + 1]) / 4_294_967_296.0 * std::f64::consts::TAU;
+    radius * if index % 2 == 0 { angle.cos() } else { angle.sin() }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{keep_threshold, philox4x32, uniform_at};
+    use super::{keep_threshold, normal_at, philox4x32, uniform_at, unit};
 
     /// Vectors of the Random123 distribution (kat_vectors, philox4x32 10).
     #[test]
@@ -69,5 +85,24 @@ mod tests {
         // Standard deviation of a binomial with n 1e5, p 0.7: 145; five of them.
         assert!((69_275..70_725).contains(&kept), "{kept}");
         assert_eq!(keep_threshold(0.0), 0);
+    }
+
+    #[test]
+    fn normal_and_uniform_numbers_have_the_right_moments() {
+        let count = 200_000u64;
+        let moments = |draw: &dyn Fn(u64) -> f64| {
+            let (mut sum, mut square, mut fourth) = (0.0, 0.0, 0.0);
+            for index in 0..count {
+                let x = draw(index);
+                (sum, square, fourth) = (sum + x, square + x * x, fourth + x * x * x * x);
+            }
+            (sum / count as f64, square / count as f64, fourth / count as f64)
+        };
+        let (mean, variance, fourth) = moments(&|index| normal_at(3, index));
+        // Five deviations: 1/√n, √(2/n), √(96/n).
+        assert!(mean.abs() < 0.0112 && (variance - 1.0).abs() < 0.0159 && (fourth - 3.0).abs() < 0.11, "{mean} {variance} {fourth}");
+        let (mean, square, _) = moments(&|index| f64::from(unit(uniform_at(4, index))));
+        assert!((mean - 0.5).abs() < 0.0033 && (square - 1.0 / 3.0).abs() < 0.0034, "{mean} {square}");
+        assert!(unit(u32::MAX) < 1.0 && unit(0) == 0.0);
     }
 }

@@ -2,17 +2,37 @@
 
 pub mod activation;
 pub mod attention;
+pub mod cast;
+pub mod cross_entropy;
+pub mod cross_entropy_ops;
+pub mod cross_entropy_rows;
+pub mod dropout_mask;
+pub mod elementwise;
 pub mod embedding;
+pub mod gemm;
 pub mod isa;
 pub mod layer_norm;
+pub mod layout;
+pub mod linear;
+pub mod linear_ops;
 pub mod norm;
 pub mod operand;
+pub mod optimizer;
 pub mod pool;
 pub mod quant4;
 pub mod quant4_map;
+pub mod quant4_ops;
+pub mod quant4_quantize;
+pub mod random;
+pub mod reduce;
+pub mod roofline;
 pub mod rope;
+pub mod sampling;
 pub mod simd;
 pub mod storage;
+pub mod torch_sum;
+#[cfg(test)]
+mod quant4_goldens;
 
 pub use storage::{CpuCall, CpuStorage, CpuView};
 
@@ -43,10 +63,22 @@ pub type CpuKernel = fn(&CpuContext, &CpuCall<'_>) -> Result<()>;
 const KERNELS: &[&[(&str, CpuKernel)]] = &[
     activation::KERNELS,
     attention::KERNELS,
+    cast::KERNELS,
+    cross_entropy::KERNELS,
+    cross_entropy_ops::KERNELS,
+    cross_entropy_rows::KERNELS,
+    elementwise::KERNELS,
     embedding::KERNELS,
     layer_norm::KERNELS,
+    layout::KERNELS,
+    linear_ops::KERNELS,
     norm::KERNELS,
+    optimizer::KERNELS,
+    quant4_ops::KERNELS,
+    random::KERNELS,
+    reduce::KERNELS,
     rope::KERNELS,
+    sampling::KERNELS,
 ];
 
 /// The CPU device.

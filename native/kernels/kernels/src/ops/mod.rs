@@ -7,12 +7,22 @@
 pub mod activation;
 mod attention;
 mod call;
+mod cross_entropy;
 mod declare;
+mod elementwise;
 mod embedding;
+mod linear;
 mod norm;
+mod optimizer;
+mod quant4;
+mod random;
+mod reduce;
 
 pub use call::{Attributes, InferCall};
 pub use declare::{Attribute, Inferred, Input, OpDeclaration, attribute, input, optional, required};
+pub use elementwise::Broadcast;
+pub use optimizer::STATE_BLOCK;
+pub use reduce::Over;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -50,7 +60,19 @@ pub fn table_json() -> String {
 }
 
 /// The groups of declarations; each file of this folder contributes one slice named `OPS`.
-const GROUPS: &[&[OpDeclaration]] = &[activation::OPS, attention::OPS, embedding::OPS, norm::OPS];
+const GROUPS: &[&[OpDeclaration]] = &[
+    activation::OPS,
+    attention::OPS,
+    cross_entropy::OPS,
+    elementwise::OPS,
+    embedding::OPS,
+    linear::OPS,
+    norm::OPS,
+    optimizer::OPS,
+    quant4::OPS,
+    random::OPS,
+    reduce::OPS,
+];
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,17 @@
 //! Every float tensor is stored as f64 whatever its declared dtype, so gradients can be checked by
 //! finite differences; integers are exact in f64 as well.
 
+mod activation;
+mod attention;
+mod cross_entropy;
+mod elementwise;
+mod linear;
+mod norm;
+mod optimizer;
+mod quant4;
+mod random;
+mod reduce;
+
 use crate::backend::{Backend, Call, View};
 use crate::cpu::quant4::Quant4;
 use crate::dtype::DType;
@@ -33,7 +44,18 @@ pub type OracleCall<'a> = Call<'a, OracleStorage>;
 pub type OracleKernel = fn(&OracleCall<'_>) -> Result<()>;
 
 /// Implementations by op name; each module contributes one slice.
-const KERNELS: &[&[(&str, OracleKernel)]] = &[];
+const KERNELS: &[&[(&str, OracleKernel)]] = &[
+    activation::KERNELS,
+    attention::KERNELS,
+    cross_entropy::KERNELS,
+    elementwise::KERNELS,
+    linear::KERNELS,
+    norm::KERNELS,
+    optimizer::KERNELS,
+    quant4::KERNELS,
+    random::KERNELS,
+    reduce::KERNELS,
+];
 
 /// The oracle device.
 pub struct OracleBackend {

@@ -1,0 +1,165 @@
+//! Element-wise ops with broadcasting.
+
+use super::pool::SharedMut;
+use super::simd::math::{exp, log, sigmoid, tanh};
+use super::simd::pointwise::{CHUNK, Operand, Pointwise, map, run_pointwise};
+use super::{CpuCall, CpuContext, CpuKernel, CpuView};
+use crate::error::{KernelError, Result};
+use crate::ops::Broadcast;
+use crate::pointwise;
+use crate::rng::{keep_threshold, words_of_block};
+
+/// Kernels of this file.
+pub const KERNELS: &[(&str, CpuKernel)] = &[
+    ("add", |context, call| broadcast(context, call, ["a", "b"], Add {})),
+    ("sub", |context, call| broadcast(context, call, ["a", "b"], Sub {})),
+    ("mul", |context, call| broadcast(context, call, ["a", "b"], Mul {})),
+    ("div", |context, call| broadcast(context, call, ["a", "b"], Div {})),
+    ("maximum", |context, call| broadcast(context, call, ["a", "b"], Maximum {})),
+    ("minimum", |context, call| broadcast(context, call, ["a", "b"], Minimum {})),
+    ("equal", |context, call| broadcast(context, call, ["a", "b"], Equal {})),
+    ("less", |context, call| broadcast(context, call, ["a", "b"], Less {})),
+    ("lessEqual", |context, call| broadcast(context, call, ["a", "b"], LessEqual {})),
+    ("where", |context, call| broadcast(context, call, ["condition", "a", "b"], Where {})),
+    ("neg", |context, call| unary(context, call, Neg {})),
+    ("exp", |context, call| unary(context, call, Exp {})),
+    ("log", |context, call| unary(context, call, Log {})),
+    ("sqrt", |context, call| unary(context, call, Sqrt {})),
+    ("abs", |context, call| unary(context, call, Abs {})),
+    ("sigmoid", |context, call| unary(context, call, Sigmoid {})),
+    ("tanh", |context, call| unary(context, call, Tanh {})),
+    ("clamp", clamp),
+    ("pow", pow),
+    ("scale", scale),
+    ("dropout", |context, call| dropout(context, call, "x")),
+    ("dropoutBackward", |context, call| dropout(context, call, "dy")),
+    ("addScaled", add_scaled),
+];
+
+pointwise!(Add {}, |this, s, [a, b]| [s.add(a, b)]);
+pointwise!(Sub {}, |this, s, [a, b]| [s.sub(a, b)]);
+pointwise!(Mul {}, |this, s, [a, b]| [s.mul(a, b)]);
+pointwise!(Div {}, |this, s, [a, b]| [s.div(a, b)]);
+// A NaN on either side stays: the first operand is put back where it is NaN.
+pointwise!(Maximum {}, |this, s, [a, b]| [s.select(s.eq(a, a), s.max(a, b), a)]);
+pointwise!(Minimum {}, |this, s, [a, b]| [s.select(s.eq(a, a), s.min(a, b), a)]);
+pointwise!(Equal {}, |this, s, [a, b]| [s.select(s.eq(a, b), s.splat(1.0), s.splat(0.0))]);
+pointwise!(Less {}, |this, s, [a, b]| [s.select(s.lt(a, b), s.splat(1.0), s.splat(0.0))]);
+pointwise!(LessEqual {}, |this, s, [a, b]| [s.select(s.le(a, b), s.splat(1.0), s.splat(0.0))]);
+pointwise!(Where {}, |this, s, [c, a, b]| [s.select(s.eq(c, s.splat(0.0)), b, a)]);
+pointwise!(Neg {}, |this, s, [x]| [s.neg(x)]);
+pointwise!(Exp {}, |this, s, [x]| [exp(s, x)]);
+pointwise!(Log {}, |this, s, [x]| [log(s, x)]);
+pointwise!(Sqrt {}, |this, s, [x]| [s.sqrt(x)]);
+pointwise!(Abs {}, |this, s, [x]| [s.abs(x)]);
+pointwise!(Sigmoid {}, |this, s, [x]| [sigmoid(s, x)]);
+pointwise!(Tanh {}, |this, s, [x]| [tanh(s, x)]);
+pointwise!(Clamp { low, high }, |this, s, [x]| [s.max(s.splat(this.low), s.min(s.splat(this.high), x))]);
+pointwise!(
+    /// factor·x + bias.
+    Affine { factor, bias }, |this, s, [x]| [s.fma(x, s.splat(this.factor), s.splat(this.bias))]
+);
+pointwise!(
+    /// y + factor·x.
+    AddScaled { factor }, |this, s, [y, x]| [s.fma(x, s.splat(this.factor), y)]
+);
+
+/// An operand laid over the output.
+fn operand<'a>(view: &CpuView<'a>, output: &[usize]) -> Result<Operand<'a>> {
+    let values = view.slice::<f32>()?;
+    match Broadcast::of(&view.spec.shape, output) {
+        Some(Broadcast::Full) => Ok(Operand::Full(values)),
+        Some(Broadcast::Scalar) => Ok(Operand::Scalar(values[0])),
+        Some(Broadcast::Row) => Ok(Operand::Row(values)),
+        Some(Broadcast::Column) => Ok(Operand::Column(values)),
+        None => Err(KernelError::shape("elementwise", format!("{} does not fit {output:?}", view.spec))),
+    }
+}
+
+fn broadcast<const I: usize, P: Pointwise<I, 1>>(
+    context: &CpuContext,
+    call: &CpuCall<'_>,
+    names: [&str; I],
+    function: P,
+) -> Result<()> {
+    let output = call.outputs[0];
+    let mut operands = [Operand::Scalar(0.0); I];
+    for (slot, name) in operands.iter_mut().zip(names) {
+        *slot = operand(&call.input(name), &output.spec.shape)?;
+    }
+    // SAFETY: the output of this call, of rows · columns elements.
+    unsafe {
+        let y = output.slice_mut::<f32>()?.as_mut_ptr();
+        run_pointwise(context, output.spec.rows(), output.spec.last(), function, operands, [y]);
+    }
+    Ok(())
+}
+
+fn unary<P: Pointwise<1, 1>>(context: &CpuContext, call: &CpuCall<'_>, function: P) -> Result<()> {
+    // SAFETY: the output of this call.
+    let y = unsafe { call.outputs[0].slice_mut()? };
+    map(context, function, [Operand::Full(call.input("x").slice()?)], [y]);
+    Ok(())
+}
+
+fn clamp(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
+    let attributes = call.attributes;
+    unary(context, call, Clamp { low: attributes.float("low"), high: attributes.float("high") })
+}
+
+fn scale(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
+    let attributes = call.attributes;
+    unary(context, call, Affine { factor: attributes.float("factor"), bias: attributes.float("bias") })
+}
+
+/// General powers are rare and taken one by one, in the exactness of the standard library.
+fn pow(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
+    let exponent = call.attributes.float("exponent");
+    let x = call.input("x").slice::<f32>()?;
+    // SAFETY: the output of this call.
+    let y = SharedMut::new(unsafe { call.outputs[0].slice_mut::<f32>()? });
+    context.pool.for_chunks(x.len(), CHUNK, &|start, end| {
+        // SAFETY: tasks own disjoint ranges.
+        let y = unsafe { y.slice(start, end) };
+        for (y, x) in y.iter_mut().zip(&x[start..end]) {
+            *y = if exponent == 2.0 { x * x } else { x.powf(exponent) };
+        }
+    });
+    Ok(())
+}
+
+fn add_scaled(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
+    let x = call.input("x").slice::<f32>()?;
+    let factor = call.attributes.float("factor");
+    let view = call.input("y");
+    // SAFETY: y is a declared in-place input; each element is read before it is written.
+    unsafe {
+        let y = view.slice_mut::<f32>()?.as_mut_ptr();
+        let operands = [Operand::Full(view.slice()?), Operand::Full(x)];
+        run_pointwise(context, 1, x.len(), AddScaled { factor }, operands, [y]);
+    }
+    Ok(())
+}
+
+fn dropout(context: &CpuContext, call: &CpuCall<'_>, input: &str) -> Result<()> {
+    let x = call.input(input).slice::<f32>()?;
+    let p = call.attributes.number("p");
+    let (seed, offset) = (call.attributes.integer("seed"), call.attributes.integer("offset"));
+    let (threshold, factor) = (keep_threshold(p), (1.0 / (1.0 - p)) as f32);
+    // SAFETY: the output of this call.
+    let y = SharedMut::new(unsafe { call.outputs[0].slice_mut::<f32>()? });
+    context.pool.for_chunks(x.len(), CHUNK, &|start, end| {
+        // SAFETY: tasks own disjoint ranges.
+        let y = unsafe { y.slice(start, end) };
+        let mut words = [0; 4];
+        for (at, (y, x)) in y.iter_mut().zip(&x[start..end]).enumerate() {
+            let index = offset + (start + at) as u64;
+            if at == 0 || index % 4 == 0 {
+                words = words_of_block(seed, index / 4);
+            }
+            let kept = words[(index % 4) as usize] >= threshold;
+            *y = if kept { x * factor } else { 0.0 };
+        }
+    });
+    Ok(())
+}

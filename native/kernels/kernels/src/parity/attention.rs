@@ -1,0 +1,202 @@
+use crate::dtype::DType;
+use crate::harness::{OpCall, Tensor, Values, check_gradient};
+
+/// Scores are sums of D products, outputs of S: √(D·S)·ε with D·S ≤ 3e4, and the exponential's 2 ulp.
+const TOLERANCE: f64 = 2e-5;
+
+struct Case {
+    lengths: &'static [usize],
+    heads: usize,
+    kv_heads: usize,
+    dim: usize,
+    attributes: &'static [(&'static str, f64)],
+}
+
+const CASES: [Case; 12] = [
+    Case { lengths: &[5], heads: 2, kv_heads: 2, dim: 16, attributes: &[] },
+    Case { lengths: &[1], heads: 1, kv_heads: 1, dim: 1, attributes: &[] },
+    Case { lengths: &[3, 0, 7, 1], heads: 4, kv_heads: 2, dim: 13, attributes: &[] },
+    Case { lengths: &[97, 200], heads: 4, kv_heads: 2, dim: 64, attributes: &[] },
+    Case { lengths: &[130], heads: 7, kv_heads: 1, dim: 33, attributes: &[("causal", 0.0)] },
+    Case { lengths: &[140, 33], heads: 2, kv_heads: 1, dim: 128, attributes: &[("window", 17.0)] },
+    Case { lengths: &[250], heads: 2, kv_heads: 2, dim: 24, attributes: &[("window", 100.0), ("scale", 0.3)] },
+    Case { lengths: &[66], heads: 3, kv_heads: 3, dim: 80, attributes: &[("softcap", 5.0), ("scale", 0.9)] },
+    Case { lengths: &[120], heads: 4, kv_heads: 4, dim: 8, attributes: &[("softcap", 2.0), ("window", 9.0)] },
+    Case { lengths: &[40], heads: 96, kv_heads: 1, dim: 20, attributes: &[] },
+    Case { lengths: &[70], heads: 1, kv_heads: 1, dim: 256, attributes: &[("window", 1.0)] },
+    Case { lengths: &[9, 101], heads: 6, kv_heads: 2, dim: 40, attributes: &[("causal", 0.0), ("window", 30.0)] },
+];
+
+fn offsets(lengths: &[usize]) -> Tensor {
+    let mut sum = 0;
+    let mut offsets = vec![0];
+    for length in lengths {
+        sum += *length as i32;
+        offsets.push(sum);
+    }
+    Tensor::i32(&offsets)
+}
+
+fn forward(values: &mut Values, case: &Case) -> OpCall {
+    let tokens: usize = case.lengths.iter().sum();
+    let q = values.tensor(&[tokens, case.heads, case.dim], 2.0);
+    let k = values.tensor(&[tokens, case.kv_heads, case.dim], 2.0);
+    let v = values.tensor(&[tokens, case.kv_heads, case.dim], 1.0);
+    OpCall::new("attention", vec![q, k, v, offsets(case.lengths)], case.attributes)
+}
+
+fn backward(forward: &OpCall, outputs: &[Tensor], gradient: Tensor) -> OpCall {
+    let input = |index: usize| forward.inputs[index].clone().unwrap();
+    OpCall::new(
+        "attentionBackward",
+        vec![gradient, input(0), input(1), input(2), outputs[0].clone(), outputs[1].clone(), input(3)],
+        &forward.attributes,
+    )
+}
+
+#[test]
+fn attention_equals_the_oracle() {
+    let mut values = Values::new(1);
+    for case in &CASES {
+        forward(&mut values, case).check(TOLERANCE);
+    }
+}
+
+#[test]
+fn attention_backward_equals_the_oracle() {
+    let mut values = Values::new(2);
+    for case in &CASES {
+        let call = forward(&mut values, case);
+        let outputs: Vec<Tensor> = call.oracle().into_iter().map(|tensor| tensor.cast(DType::F32)).collect();
+        let gradient = values.tensor(&outputs[0].shape, 1.0);
+        backward(&call, &outputs, gradient).check_from(2.0 * TOLERANCE, 0.1);
+    }
+}
+
+#[test]
+fn attention_gradients_are_those_of_finite_differences() {
+    let mut values = Values::new(3);
+    let small = [
+        Case { lengths: &[5], heads: 2, kv_heads: 1, dim: 3, attributes: &[] },
+        Case { lengths: &[4, 2], heads: 2, kv_heads: 2, dim: 2, attributes: &[("softcap", 3.0), ("window", 2.0)] },
+        Case { lengths: &[3], heads: 1, kv_heads: 1, dim: 5, attributes: &[("causal", 0.0), ("scale", 0.7)] },
+    ];
+    for case in &small {
+        let call = forward(&mut values, case);
+        check_gradient(&call, &[0, 1, 2], 1, |_, outputs, gradients| backward(&call, outputs, gradients[0].clone()));
+    }
+}
+
+#[test]
+fn packed_sequences_equal_each_alone() {
+    let mut values = Values::new(4);
+    let case = Case { lengths: &[33, 70], heads: 4, kv_heads: 2, dim: 32, attributes: &[] };
+    let call = forward(&mut values, &case);
+    let packed = call.run(&mut crate::cpu::CpuBackend::with_isa(crate::cpu::isa::Isa::detect())).unwrap();
+    let mut alone = call.clone();
+    for (index, heads) in [(0, 4), (1, 2), (2, 2)] {
+        let tensor = alone.inputs[index].as_mut().unwrap();
+        tensor.values.drain(..33 * heads * 32);
+        tensor.shape[0] = 70;
+    }
+    alone.inputs[3] = Some(offsets(&[70]));
+    let alone = alone.run(&mut crate::cpu::CpuBackend::with_isa(crate::cpu::isa::Isa::detect())).unwrap();
+    assert_eq!(packed[0].values[33 * 4 * 32..], alone[0].values[..], "bit for bit");
+}
+
+#[test]
+fn a_nan_reaches_the_queries_that_see_it_and_no_other() {
+    let mut values = Values::new(5);
+    let case = Case { lengths: &[20, 10], heads: 2, kv_heads: 1, dim: 16, attributes: &[] };
+    let mut call = forward(&mut values, &case);
+    call.inputs[1].as_mut().unwrap().values[15 * 16 + 3] = f64::NAN;
+    let found = call.run(&mut crate::cpu::CpuBackend::with_isa(crate::cpu::isa::Isa::detect())).unwrap();
+    for (at, value) in found[0].values.iter().enumerate() {
+        let token = at / 32;
+        assert_eq!(value.is_nan(), (15..20).contains(&token), "token {token}");
+    }
+}
+
+#[test]
+fn rope_equals_the_oracle_and_its_inverse_undoes_it() {
+    let mut values = Values::new(6);
+    for (tokens, heads, dim, half) in [(5, 2, 16, 8), (1, 1, 2, 1), (33, 3, 40, 10), (300, 8, 64, 32)] {
+        let positions: Vec<i32> = (0..tokens).map(|i| (i * 37 % 4096) as i32).collect();
+        let frequencies = (0..half).map(|i| 10_000f64.powf(-(i as f64) / half as f64)).collect();
+        let inputs =
+            vec![values.tensor(&[tokens, heads, dim], 1.0), Tensor::i32(&positions), Tensor::f32(&[half], frequencies)];
+        let call = OpCall::new("rope", inputs, &[("attentionScale", 1.25)]);
+        call.check(4e-7);
+        let mut back = OpCall::new("rope", vec![], &[("inverse", 1.0)]);
+        let mut there = call.clone();
+        there.attributes.clear();
+        back.inputs = vec![Some(there.oracle()[0].clone()), call.inputs[1].clone(), call.inputs[2].clone()];
+        crate::harness::compare("rope there and back", &back.oracle()[0], call.inputs[0].as_ref().unwrap(), 1e-12);
+    }
+}
+
+#[test]
+fn cached_attention_equals_the_oracle_for_prefill_and_decode() {
+    let mut values = Values::new(7);
+    for (dtype, heads, kv_heads, dim, attributes) in [
+        (DType::F32, 4, 2, 16, &[][..]),
+        (DType::BF16, 4, 1, 33, &[]),
+        (DType::F32, 3, 3, 64, &[("window", 40.0)]),
+        (DType::BF16, 8, 2, 128, &[("softcap", 4.0)]),
+    ] {
+        let (sequences, capacity) = (3, 300);
+        let cache = [sequences, capacity, kv_heads, dim];
+        // A prefill of 70 tokens in slot 2, decodes at other places, a lone first token.
+        let mut slots = vec![2; 70];
+        let mut positions: Vec<i32> = (10..80).collect();
+        slots.extend([0, 1, 1]);
+        positions.extend([299, 0, 123]);
+        let tokens = slots.len();
+        OpCall::new(
+            "attentionDecode",
+            vec![
+                values.tensor(&[tokens, heads, dim], 2.0),
+                values.tensor(&cache, 1.0).cast(dtype),
+                values.tensor(&cache, 1.0).cast(dtype),
+                Tensor::i32(&slots),
+                Tensor::i32(&positions),
+            ],
+            attributes,
+        )
+        .check(TOLERANCE);
+    }
+}
+
+#[test]
+fn kv_append_writes_the_addressed_rows_only() {
+    let mut values = Values::new(8);
+    for dtype in [DType::F32, DType::BF16] {
+        let rows = values.tensor(&[3, 2, 5], 1.0).cast(dtype).cast(DType::F32);
+        OpCall::new(
+            "kvAppend",
+            vec![
+                values.tensor(&[2, 4, 2, 5], 1.0).cast(dtype),
+                values.tensor(&[2, 4, 2, 5], 1.0).cast(dtype),
+                rows.clone(),
+                rows,
+                Tensor::i32(&[1, 0, 1]),
+                Tensor::i32(&[3, 0, 2]),
+            ],
+            &[],
+        )
+        .check(0.0);
+    }
+}
+
+#[test]
+fn addresses_outside_the_cache_and_bad_offsets_are_coded_errors() {
+    let mut values = Values::new(9);
+    let row = values.tensor(&[1, 1, 2], 1.0);
+    let cache = values.tensor(&[1, 2, 1, 2], 1.0);
+    let inputs = vec![cache.clone(), cache, row.clone(), row, Tensor::i32(&[0]), Tensor::i32(&[2])];
+    let mut cpu = crate::cpu::CpuBackend::with_isa(crate::cpu::isa::Isa::Portable);
+    assert_eq!(OpCall::new("kvAppend", inputs, &[]).run(&mut cpu).unwrap_err().code, "ERR_INDEX_OUT_OF_RANGE");
+    let mut call = forward(&mut values, &CASES[0]);
+    call.inputs[3] = Some(Tensor::i32(&[0, 4]));
+    assert_eq!(call.run(&mut cpu).unwrap_err().code, "ERR_INVALID_ARGUMENT");
+}
