@@ -1,6 +1,7 @@
 export type { ComputeDType, DType, QuantLayout, RecomputePolicy } from '@swift/spec'
 export { memoryCategories, withCategory, type MemoryCategory } from './category.ts'
 export { checkpoint } from './checkpoint.ts'
+export { clone } from './clone.ts'
 export { defineOp, type BackwardContext, type ForwardContext, type OpDefinition } from './define-op.ts'
 export { device, Device, type DeviceName, type DeviceStatistics, type HostData } from './device.ts'
 export type { OpAttributes, OpInputs } from './encode-call.ts'

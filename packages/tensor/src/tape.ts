@@ -1,5 +1,6 @@
 import { SwiftError, type RecomputePolicy } from '@swift/spec'
 import { withCategory } from './category.ts'
+import { clone } from './clone.ts'
 import { keep, scope } from './scope.ts'
 import type { TapeNode } from './tape-node.ts'
 import { Tensor } from './tensor.ts'
@@ -151,7 +152,7 @@ function deposit(input: Tensor, gradient: Tensor, shared: boolean, gradients: Ma
     const owned = shared ? gradient.alias() : gradient
     gradients.set(input, { tensor: owned.detachFromScope(), exclusive: !shared })
   } else if (present.exclusive) {
-    input.device.run('addScaled', { y: present.tensor, x: gradient }, { scale: 1 })
+    input.device.run('addScaled', { y: present.tensor, x: gradient }, { factor: 1 })
   } else {
     const [sum] = input.device.run('add', { a: present.tensor, b: gradient }) as [Tensor]
     present.tensor.release()
@@ -163,8 +164,8 @@ const leafGradients = new WeakMap<Tensor, Tensor>()
 
 function accumulateLeaf(leaf: Tensor, gradient: Tensor, shared: boolean): void {
   const present = leafGradients.get(leaf)
-  if (present !== undefined) leaf.device.run('addScaled', { y: present, x: gradient }, { scale: 1 })
-  else if (shared) leafGradients.set(leaf, keep(leaf.device.run('clone', { x: gradient })[0] as Tensor))
+  if (present !== undefined) leaf.device.run('addScaled', { y: present, x: gradient }, { factor: 1 })
+  else if (shared) leafGradients.set(leaf, keep(clone(gradient)))
   else leafGradients.set(leaf, keep(gradient))
 }
 
