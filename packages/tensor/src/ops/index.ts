@@ -41,3 +41,25 @@ export {
 } from './quant4.ts'
 export { argmax, logSoftmax, max, mean, softmax, sum, type ReductionAxis } from './reduce.ts'
 export { cast, concatRows, full, gatherRows, reshape, transpose, zeros } from './rows.ts'
+export {
+  ignoredTarget,
+  linearCrossEntropy,
+  logProbs,
+  type HeadOptions,
+  type LinearCrossEntropyOptions,
+} from './linear-cross-entropy.ts'
+export { normal, sample, uniform, type SampleOptions } from './random-tensors.ts'
+export {
+  adamW,
+  adamW8bit,
+  allFinite,
+  clipGradients,
+  gradientNorm,
+  optimizerStateBlock,
+  sgd,
+  type AdamW8bitEntry,
+  type AdamWEntry,
+  type AdamWOptions,
+  type SgdEntry,
+  type SgdOptions,
+} from './update.ts'
