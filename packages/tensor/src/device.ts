@@ -5,8 +5,8 @@ import { memoryCategories, type MemoryCategory } from './category.ts'
 import { dtypeNames, findOp, guarded, guardedAsync, runtime } from './runtime.ts'
 import { Tensor } from './tensor.ts'
 
-/** Names of the devices of this build. */
-export type DeviceName = 'cpu' | 'oracle' | 'meta'
+/** Names of the devices of this build; `cpu:<isa>` is a CPU device held to one instruction set, for tests. */
+export type DeviceName = 'cpu' | `cpu:${string}` | 'oracle' | 'meta'
 
 /** Byte, FLOP and traffic figures of a device, kept in call order. */
 export interface DeviceStatistics {
@@ -180,6 +180,23 @@ function toTyped(data: HostData, dtype: DType): Exclude<HostData, readonly numbe
   })
 }
 
+/** What the processor offers and what the `cpu` device uses. */
+export interface CpuDescription {
+  /** Instruction set in use (`SWIFT_ISA` lowers it). */
+  readonly isa: string
+  /** Instruction sets this machine has, ascending. */
+  readonly available: readonly string[]
+  /** Whether bfloat16 is multiplied natively, which makes it the default compute dtype. */
+  readonly nativeBfloat16: boolean
+  /** Threads of the pool (`SWIFT_THREADS` sets it). */
+  readonly threads: number
+}
+
+/** Describes the processor. @throws `ERR_ISA_UNKNOWN`, `ERR_ISA_UNAVAILABLE` for a bad `SWIFT_ISA` */
+export function describeCpu(): CpuDescription {
+  return guarded(() => cpuInfo())
+}
+
 const devices = new Map<DeviceName, Device>()
 
 /** The device of that name in this thread, started at the first call. @throws `ERR_DEVICE_UNKNOWN` */
@@ -187,7 +204,7 @@ export function device(name: DeviceName): Device {
   let found = devices.get(name)
   if (found === undefined) {
     found = new Device(name)
-    if (name === 'cpu' && cpuInfo().nativeBfloat16) found.computeDType = 'bfloat16'
+    if (name === 'cpu' && describeCpu().nativeBfloat16) found.computeDType = 'bfloat16'
     devices.set(name, found)
   }
   return found

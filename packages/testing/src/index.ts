@@ -1,1 +1,8 @@
-export {}
+export {
+  adapterConformance,
+  type AdapterConformanceOptions,
+} from './conformance/adapter-conformance.ts'
+export type { ConformanceRunner, ConformanceSkip } from './conformance/runner.ts'
+export { quantizerConformance, type QuantizerConformanceOptions } from './conformance/quantizer-conformance.ts'
+export { FakePowercapTree, type FakeZoneOptions } from './energy/fake-powercap-tree.ts'
+export { checkGradients, type GradientCase, type GradientInput, type GradientReport } from './gradients/check-gradients.ts'

@@ -113,13 +113,18 @@ impl NativeRuntime {
         Self { table: TensorTable::default() }
     }
 
-    /// Starts a device (`cpu`, `oracle` or `meta`) and returns its index.
+    /// Starts a device and returns its index: `cpu`, `cpu:<isa>` (one instruction set, for tests), `oracle` or
+    /// `meta`.
     #[napi]
     pub fn open_device(&mut self, name: String) -> Result<u32> {
         let engine = match name.as_str() {
             "cpu" => Some(Engine::start("cpu", CpuBackend::new).map_err(to_napi)?),
             "oracle" => Some(Engine::start("oracle", || Ok(OracleBackend::default())).map_err(to_napi)?),
             "meta" => None,
+            other if other.starts_with("cpu:") => {
+                let isa = Isa::by_name(&other[4..]).map_err(to_napi)?;
+                Some(Engine::start("cpu", move || Ok(CpuBackend::with_isa(isa))).map_err(to_napi)?)
+            }
             other => {
                 return Err(Error::from_reason(format!(
                     "ERR_DEVICE_UNKNOWN: device {other:?} was asked for; this build has cpu, oracle and meta"

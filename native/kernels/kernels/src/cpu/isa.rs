@@ -74,20 +74,28 @@ impl Isa {
     }
 
     fn from_override(requested: Option<&str>) -> Result<Isa> {
+        match requested.filter(|name| !name.is_empty()) {
+            None => Ok(Self::detect()),
+            Some(name) => Self::by_name(name),
+        }
+    }
+
+    /// The level of that name.
+    ///
+    /// # Errors
+    /// `ERR_ISA_UNKNOWN` for an unknown name, `ERR_ISA_UNAVAILABLE` for a level this machine lacks.
+    pub fn by_name(name: &str) -> Result<Isa> {
         let best = Self::detect();
-        let Some(name) = requested.filter(|name| !name.is_empty()) else {
-            return Ok(best);
-        };
         let Some(isa) = Self::ALL.into_iter().find(|isa| isa.name() == name) else {
             return Err(KernelError::new(
                 "ERR_ISA_UNKNOWN",
-                format!("SWIFT_ISA={name} is unknown; use one of portable, avx2, avx512, avx512bf16"),
+                format!("instruction set {name} is unknown; use one of portable, avx2, avx512, avx512bf16"),
             ));
         };
         if isa > best {
             return Err(KernelError::new(
                 "ERR_ISA_UNAVAILABLE",
-                format!("SWIFT_ISA={name} was asked for, but this CPU offers at most {}; unset it", best.name()),
+                format!("instruction set {name} was asked for, this CPU offers at most {}; unset SWIFT_ISA", best.name()),
             ));
         }
         Ok(isa)
