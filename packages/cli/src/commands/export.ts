@@ -1,0 +1,52 @@
+import { resolve } from 'node:path'
+import { optionTables } from '@swift/core'
+import { SwiftError, type OptionTable } from '@swift/spec'
+import type { Command } from '../arguments/command.ts'
+import { printJson, printLine } from '../output/output.ts'
+import { modelFromValues } from './model-from-values.ts'
+
+const exportOptions: OptionTable = {
+  outputDir: { type: 'string', required: true, description: 'Folder to write; it must not exist or be empty.' },
+  exportDtype: {
+    type: 'string',
+    choices: ['float32', 'bfloat16', 'float16'],
+    derived: 'that of the checkpoint',
+    description: 'Dtype of a dense export.',
+  },
+  quantBits: { type: 'integer', minimum: 4, maximum: 4, description: 'Write 4-bit weights (bitsandbytes layout) instead of dense ones.' },
+}
+
+/** `swift export`. */
+export const exportCommand: Command = {
+  name: 'export',
+  summary: 'merge an adapter into its base model, or write 4-bit weights',
+  usage: '--model FOLDER [--adapter FOLDER] --output-dir FOLDER [options]',
+  examples: [
+    'swift export --model models/qwen3 --adapter runs/first/checkpoint-100 --output-dir merged',
+    'swift export --model merged --quant-bits 4 --output-dir merged-nf4',
+  ],
+  options: () => Promise.resolve({ export: exportOptions, model: optionTables.model }),
+  run: async ({ values, output }) => {
+    const folder = resolve(values['outputDir'] as string)
+    const fourBit = values['quantBits'] !== undefined
+    if (fourBit && values['adapter'] !== undefined) {
+      throw new SwiftError({
+        code: 'ERR_OPTION_INVALID',
+        asked: 'Merging an adapter and quantizing in one export',
+        found: 'the merged weights would be rounded without being seen',
+        remedy: 'Export the merged model first, check it, then export that with --quant-bits 4',
+      })
+    }
+    const model = await modelFromValues(values, fourBit ? { loadIn4bit: true } : {})
+    try {
+      const dtype = values['exportDtype'] as 'float32' | 'bfloat16' | 'float16' | undefined
+      if (fourBit) await model.save(folder)
+      else await model.exportMerged(folder, dtype === undefined ? {} : { dtype })
+    } finally {
+      model.dispose()
+    }
+    if (output.json) printJson({ type: 'export', folder })
+    else printLine(`wrote ${folder}`)
+    return 0
+  },
+}

@@ -1,0 +1,47 @@
+import { formatCarbonSplit, formatEnergySplit, formatJoulesPerToken, type TrainResult } from '@swift/core'
+import { paint, printLine, type OutputMode } from '../output/output.ts'
+import { formatTable } from '../output/table.ts'
+
+/** What the summary tells besides the result. */
+export interface SummaryContext {
+  /** Command that was run. */
+  readonly command: 'sft' | 'pt'
+  /** Its options. */
+  readonly values: Readonly<Record<string, unknown>>
+  /** How to print. */
+  readonly output: OutputMode
+}
+
+function energyRows(result: TrainResult): string[][] {
+  const { energy } = result
+  if (energy === undefined) return [['energy', `unavailable: ${result.energyUnavailable ?? 'no source'}`]]
+  const rows = energy.rows.filter(({ key }) => key.startsWith('epoch:'))
+  return [
+    ...rows.map(({ key, energy: split }) => [`energy ${key.replace(':', ' ')}`, formatEnergySplit(split)]),
+    ['energy in all', formatEnergySplit(energy.phases.energy)],
+    ...(result.tokens > 0 ? [['per token', formatJoulesPerToken(energy.phases.energy, result.tokens)]] : []),
+    ['carbon', `${formatCarbonSplit(energy.phases.carbon)} · ${energy.factor.zone} ${energy.factor.gramsPerKilowattHour} g/kWh`],
+  ]
+}
+
+/** The end of a run as a table: losses, energy, plan against run, where things are and what to do next. */
+export function printSummary(result: TrainResult, { command, values, output }: SummaryContext): void {
+  const { reason, step, totalSteps, loss, bestEvaluationLoss, durationMs, tokens } = result
+  const rows = [
+    ['steps', `${step} of ${totalSteps} in ${(durationMs / 1000).toFixed(1)} s · ${Math.round(tokens / Math.max(1e-3, durationMs / 1000))} tokens/s`],
+    ...(loss === undefined ? [] : [['last loss', loss.toFixed(4)]]),
+    ...(bestEvaluationLoss === undefined ? [] : [['best evaluation', bestEvaluationLoss.toFixed(4)]]),
+    ...(result.skippedSteps === 0 ? [] : [['skipped updates', String(result.skippedSteps)]]),
+    ...energyRows(result),
+    ...(result.lastCheckpoint === undefined ? [] : [['checkpoint', result.lastCheckpoint]]),
+    ...(result.bestCheckpoint === undefined ? [] : [['best', result.bestCheckpoint]]),
+  ]
+  printLine()
+  printLine(paint(output, 'bold', reason === 'finished' ? 'done' : reason))
+  printLine(formatTable(rows))
+  if (result.planComparison !== undefined) printLine(`\n${result.planComparison.print()}`)
+  if (result.resumeHint !== undefined) printLine(`\n${result.resumeHint}`)
+  else if (result.lastCheckpoint !== undefined && values['tunerType'] !== 'full' && command === 'sft') {
+    printLine(`\ntry it: swift infer --model ${String(values['model'])} --adapter ${result.bestCheckpoint ?? result.lastCheckpoint}`)
+  }
+}
