@@ -4,7 +4,13 @@ import { addSplits, amountOf, splitOf, unavailableSplit } from './amounts.ts'
 interface NativeSettled {
   readonly durationNanoseconds: number
   readonly estimated: boolean
-  readonly sources: readonly { readonly source: string; readonly active: string; readonly idle: string }[]
+  readonly sources: readonly {
+    readonly source: string
+    readonly active: string
+    readonly idle: string
+    /** Error of `active` because the phase began and ended between two readings. */
+    readonly edge: string
+  }[]
 }
 
 /** The energy of one phase from the JSON text the native meter gives. */
@@ -16,7 +22,8 @@ export function readSettled(path: string, json: string, sources: readonly Energy
       const source = byId.get(part.source)
       const permille = BigInt(Math.round((source?.relativeUncertainty ?? 0) * 1000))
       const energyClass = source?.provenance === 'modelled' ? 'modelled' : 'measured'
-      return addSplits(total, splitOf(energyClass, amountOf(BigInt(part[pick]), permille, 0n, 0n)))
+      const edge = pick === 'active' ? BigInt(part.edge) : 0n
+      return addSplits(total, splitOf(energyClass, amountOf(BigInt(part[pick]), permille, edge, edge)))
     }, unavailableSplit)
   return {
     path,

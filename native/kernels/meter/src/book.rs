@@ -1,6 +1,8 @@
 //! The book: turns samples and marks into balances. It holds no clock, no file and no thread, so that a test can run
 //! years of it; the sampler feeds it.
 
+use std::collections::HashMap;
+
 use crate::accounts::{AccountKind, Accounts, Balance};
 use crate::attribution::{self, Shares};
 use crate::counter::CounterStep;
@@ -282,7 +284,9 @@ impl Book {
         let own_parts = self.splitter.split(index, start_ns, end_ns, own, &owned);
         let idle_parts = self.splitter.split(index, start_ns, end_ns, idle, &owned);
         let boundary = if owned.len() > 1 { boundary } else { 0 };
-        for ((OwnedTime { owner, .. }, own), idle) in owned.into_iter().zip(own_parts).zip(idle_parts) {
+        let whole: u128 = owned.iter().map(|piece| piece.weight).sum();
+        let mut inside: HashMap<u64, u128> = HashMap::new();
+        for ((OwnedTime { owner, weight }, own), idle) in owned.into_iter().zip(own_parts).zip(idle_parts) {
             let path = owner.and_then(|token| self.timeline.instance(token)).map(|instance| instance.path);
             let kind = if path.is_some() { AccountKind::Phase } else { AccountKind::Unattributed };
             let spread = Balance { nanojoules: own, below: boundary.min(own), above: boundary };
@@ -293,7 +297,19 @@ impl Book {
             while let Some(instance) = token.and_then(|token| self.timeline.instance_mut(token)) {
                 instance.active[index] += own;
                 instance.idle[index] += idle;
+                if boundary > 0
+                    && let Some(token) = token
+                {
+                    *inside.entry(token).or_default() += weight;
+                }
                 token = instance.parent;
+            }
+        }
+        // Boundaries between two children are inside their parent: only an interval that a phase shares with others
+        // makes its own energy uncertain.
+        for (token, _) in inside.into_iter().filter(|(_, weight)| *weight < whole) {
+            if let Some(instance) = self.timeline.instance_mut(token) {
+                instance.edge[index] += boundary;
             }
         }
         let plain = |nanojoules| Balance { nanojoules, ..Balance::default() };

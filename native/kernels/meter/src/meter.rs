@@ -47,6 +47,9 @@ pub struct SettledSource {
     /// Idle nanojoules of the machine during that time.
     #[serde(with = "crate::decimal")]
     pub idle: u128,
+    /// How far `active` can be off because the phase's edges fell inside counter intervals.
+    #[serde(with = "crate::decimal")]
+    pub edge: u128,
 }
 
 /// What the sampler thread and the callers share.
@@ -205,6 +208,7 @@ impl Meter {
                     source: source.descriptor.id.clone(),
                     active: instance.active[index],
                     idle: instance.idle[index],
+                    edge: instance.edge[index],
                 })
                 .collect(),
         }))

@@ -35,6 +35,8 @@ pub struct Instance {
     pub active: Vec<u128>,
     /// The machine's idle nanojoules by source during its time, children included.
     pub idle: Vec<u128>,
+    /// How far `active` can be off by source, because its edges fell inside counter intervals.
+    pub edge: Vec<u128>,
 }
 
 struct Stretch {
@@ -102,6 +104,7 @@ impl Timeline {
                 estimated: false,
                 active: vec![0; sources],
                 idle: vec![0; sources],
+                edge: vec![0; sources],
             },
         );
     }

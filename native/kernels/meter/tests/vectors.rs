@@ -185,3 +185,27 @@ fn a_source_that_stays_silent_is_reported_lost_and_its_energy_comes_back_with_it
     meter.run(SECOND, &[10]);
     assert_eq!(meter.total(), 130 * JOULE);
 }
+
+#[test]
+fn the_truth_lies_in_the_interval_when_power_jumps_at_an_edge() {
+    let mut meter = one_package("edge", 0);
+    meter.run(100 * MILLISECOND, &[50]);
+    // 550 W from 130 ms to 330 ms, read every 100 ms: time alone would smear the neighbour's 50 W into the phase.
+    let phase = meter.begin("hot", 0, 130 * MILLISECOND);
+    let child = meter.begin("hot/inner", 0, 210 * MILLISECOND);
+    meter.end(child, 290 * MILLISECOND);
+    meter.end(phase, 330 * MILLISECOND);
+    meter.pass(30 * MILLISECOND, &[50]);
+    meter.pass(70 * MILLISECOND, &[550]);
+    meter.sample();
+    meter.run(100 * MILLISECOND, &[550]);
+    meter.pass(30 * MILLISECOND, &[550]);
+    meter.pass(70 * MILLISECOND, &[50]);
+    meter.sample();
+    meter.run(100 * MILLISECOND, &[50]);
+    let truth = 110 * JOULE;
+    let instance = meter.book.timeline.instance(phase).unwrap();
+    let (energy, edge) = (instance.active[0], instance.edge[0]);
+    assert!(energy.abs_diff(truth) <= edge, "{energy} +- {edge}, truth {truth}");
+    assert!(edge > 0 && edge < truth / 4);
+}

@@ -19,6 +19,8 @@ pub struct Gemm<'a> {
     pub pool: &'a Pool,
     /// Micro-kernel.
     pub kernel: MicroKernel,
+    /// What inputs are rounded to.
+    pub compute: ComputeDtype,
 }
 
 /// One unpacked term: `alpha · left · right`.
@@ -40,7 +42,7 @@ thread_local! {
 impl<'a> Gemm<'a> {
     /// Products on `pool` for an instruction set and compute dtype.
     pub fn new(pool: &'a Pool, isa: Isa, compute: ComputeDtype) -> Self {
-        Self { pool, kernel: MicroKernel::select(isa, compute) }
+        Self { pool, kernel: MicroKernel::select(isa, compute), compute }
     }
 
     /// `c = start + Σ factors`, for one or two factors; `c` is contiguous `[rows, columns]`.

@@ -1,0 +1,158 @@
+//! The head: every instruction set against the oracle, the oracle against differences.
+//!
+//! Tolerances: float32 logits err by D·2^-24 of their size and exp by 2 ulp; softmax sums keep the relative
+//! error. bfloat16 rounds factors by 2^-9: logits of D = 70 products of size 1 err by about 2^-8·√70.
+
+use crate::cpu::CpuBackend;
+use crate::cpu::isa::Isa;
+use crate::dtype::DType;
+use crate::harness::{OpCall, Tensor, Values, check_gradient};
+
+const F32: f64 = 5e-5;
+const BF16: f64 = 4e-2;
+
+fn targets(values: &mut Values, tokens: usize, vocabulary: usize, ignored: usize) -> Tensor {
+    let ids: Vec<i32> = (0..tokens)
+        .map(|row| if ignored > 0 && row % ignored == 0 { -100 } else { values.below(vocabulary) as i32 })
+        .collect();
+    Tensor::i32(&ids)
+}
+
+fn operands(values: &mut Values, (t, d, v): (usize, usize, usize), ignored: usize, weight: DType) -> Vec<Tensor> {
+    vec![values.tensor(&[t, d], 1.0), values.tensor(&[v, d], 1.0).cast(weight), targets(values, t, v, ignored)]
+}
+
+/// (logitScale, softCap, temperature)
+const TRANSFORMS: [(f64, f64, f64); 3] = [(1.0, 0.0, 1.0), (0.5, 0.0, 1.7), (1.0, 3.0, 0.8)];
+
+fn attributes(transform: (f64, f64, f64), bfloat16: f64) -> Vec<(&'static str, f64)> {
+    vec![("logitScale", transform.0), ("softCap", transform.1), ("temperature", transform.2), ("bfloat16", bfloat16)]
+}
+
+#[test]
+fn every_instruction_set_equals_the_oracle() {
+    let mut values = Values::new(21);
+    for shape in [(1, 3, 5), (7, 70, 33), (16, 24, 300), (5, 9, 1)] {
+        for (ignored, weight) in [(0, DType::F32), (3, DType::BF16), (1, DType::F32), (2, DType::F16)] {
+            for transform in TRANSFORMS {
+                for (bfloat16, tolerance) in [(0.0, F32), (1.0, BF16)] {
+                    let inputs = operands(&mut values, shape, ignored, weight);
+                    let base = attributes(transform, bfloat16);
+                    for (hidden, matrix) in [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)] {
+                        let mut named = base.clone();
+                        named.extend([("needHidden", hidden), ("needWeight", matrix)]);
+                        let call = OpCall::new("linearCrossEntropy", inputs.clone(), &named);
+                        // bfloat16 may break near ties of the largest logit, so its count is not compared.
+                        if bfloat16 == 0.0 {
+                            call.check(tolerance);
+                            let weights = values.tensor(&[shape.0], 1.0);
+                            call.with_input(Some(weights)).check(tolerance);
+                        } else {
+                            check_without(&call, 1, tolerance);
+                        }
+                    }
+                    let mut named = base.clone();
+                    named.push(("needEntropy", 1.0));
+                    let forward = OpCall::new("logProbs", inputs.clone(), &named);
+                    forward.check(tolerance);
+                    let outputs = forward.oracle();
+                    let (up, spread) = (values.tensor(&[shape.0], 1.0), values.tensor(&[shape.0], 1.0));
+                    let mut named = base;
+                    named.push(("needWeight", 1.0));
+                    let given: Vec<Tensor> = std::iter::once(up).chain(inputs).chain([outputs[1].clone()]).collect();
+                    let backward = OpCall::new("logProbsBackward", given, &named);
+                    backward.check(tolerance);
+                    backward.with_input(Some(outputs[2].clone())).with_input(Some(spread)).check(tolerance);
+                }
+            }
+        }
+    }
+}
+
+fn check_without(call: &OpCall, skipped: usize, tolerance: f64) {
+    let expected = call.oracle();
+    for isa in Isa::available() {
+        let found = call.run(&mut CpuBackend::with_isa(isa)).expect("runs");
+        for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            if index != skipped {
+                let what = format!("{} {} output {index}", isa.name(), call.op);
+                crate::harness::compare(&what, found, expected, tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_vocabulary_of_many_chunks_equals_the_oracle() {
+    // 9,000 rows make blocks of fewer rows and chunks of 448 entries; most rows are dropped.
+    let mut values = Values::new(4);
+    let (t, d, v) = (9000, 3, 1000);
+    let call = OpCall::new("linearCrossEntropy", operands(&mut values, (t, d, v), 0, DType::F32), &[]);
+    let (block, chunk) = crate::cpu::cross_entropy::partition(t, d, v);
+    assert!(chunk < v && block <= t, "{block} {chunk}");
+    let found = call.run(&mut CpuBackend::with_isa(Isa::detect())).expect("runs");
+    let expected = call.oracle();
+    for index in [0, 2] {
+        crate::harness::compare("many chunks", &found[index], &expected[index], F32);
+    }
+    let mut both = call.clone();
+    both.attributes.push(("needWeight", 1.0));
+    let found = both.run(&mut CpuBackend::with_isa(Isa::detect())).expect("runs");
+    let expected = both.oracle();
+    for index in [0, 2, 3] {
+        crate::harness::compare("many chunks", &found[index], &expected[index], 3e-4);
+    }
+}
+
+#[test]
+fn gradients_equal_finite_differences() {
+    for transform in TRANSFORMS {
+        let mut values = Values::new(8);
+        let inputs = operands(&mut values, (4, 3, 6), 3, DType::F32);
+        let named = attributes(transform, 0.0);
+        let mut both = named.clone();
+        both.push(("needWeight", 1.0));
+        let mut entropy = named.clone();
+        entropy.push(("needEntropy", 1.0));
+        let forward = OpCall::new("logProbs", inputs.clone(), &entropy);
+        check_gradient(&forward, &[0, 1], 1, |inputs, outputs, up| {
+            let mut given = vec![Some(up[0].clone())];
+            given.extend(inputs.iter().cloned());
+            given.push(Some(outputs[1].clone()));
+            OpCall { op: "logProbsBackward", inputs: given, attributes: both.clone(), rest: vec![] }
+        });
+        // The sum of all weighted losses: gradients against differences of output 0 alone.
+        let forward = OpCall::new("linearCrossEntropy", inputs, &both).with_input(Some(values.tensor(&[4], 1.0)));
+        let outputs = forward.oracle();
+        for (input, gradient) in [(0, &outputs[2]), (1, &outputs[3])] {
+            for at in 0..gradient.values.len() {
+                let loss = |delta: f64| {
+                    let mut moved = forward.clone();
+                    moved.inputs[input].as_mut().expect("present").values[at] += delta;
+                    moved.oracle()[0].values[0]
+                };
+                let numeric = (loss(1e-5) - loss(-1e-5)) / 2e-5;
+                assert!((numeric - gradient.values[at]).abs() < 1e-6, "input {input} [{at}]");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_confident_token_keeps_its_small_gradient_in_bfloat16() {
+    // The target's logit leads by 9: p − 1 = −1.2e-4 would drown in the rounding of p to bfloat16.
+    let hidden = Tensor::f32(&[1, 2], vec![3.0, 0.0]);
+    let weight = Tensor::f32(&[2, 2], vec![3.0, 0.5, 0.0, 0.25]);
+    let call = OpCall::new("linearCrossEntropy", vec![hidden, weight, Tensor::i32(&[0])], &[("bfloat16", 1.0)]);
+    call.check(1e-2);
+}
+
+#[test]
+fn targets_outside_the_vocabulary_are_refused() {
+    let mut values = Values::new(2);
+    let mut inputs = operands(&mut values, (2, 3, 4), 0, DType::F32);
+    inputs[2] = Tensor::i32(&[1, 4]);
+    let call = OpCall::new("linearCrossEntropy", inputs, &[]);
+    let error = call.run(&mut CpuBackend::with_isa(Isa::Portable)).unwrap_err();
+    assert_eq!(error.code, "ERR_INDEX_OUT_OF_RANGE");
+}

@@ -1,0 +1,206 @@
+import { mkdtempSync, readdirSync, rmSync, statSync, truncateSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { meterNow } from '@swift/kernels/meter'
+import type { LedgerEvent, MarkEdge } from '@swift/spec'
+import { FakePowercapTree } from '@swift/testing'
+import { afterEach, describe, expect, it } from 'vitest'
+import { Ledger } from './ledger.ts'
+import type { LedgerOptions } from './ledger-options.ts'
+
+/** Why the native meter cannot be used here, or `undefined`. */
+function whyNoMeter(): string | undefined {
+  try {
+    meterNow()
+    return undefined
+  } catch (error) {
+    return String(error)
+  }
+}
+
+const reason = whyNoMeter()
+if (reason !== undefined) console.warn(`skipping the ledger's tests: ${reason}`)
+
+const joule = 1_000_000_000n
+const folders: string[] = []
+
+function folder(): string {
+  const path = mkdtempSync(join(tmpdir(), 'swift-ledger-'))
+  folders.push(path)
+  return path
+}
+
+afterEach(() => {
+  for (const path of folders.splice(0)) rmSync(path, { recursive: true, force: true })
+})
+
+function onePackage(): FakePowercapTree {
+  return new FakePowercapTree([{ entry: 'intel-rapl:0', name: 'package-0' }])
+}
+
+/** Fast and undisturbed by what else runs on the machine. */
+function options(tree: FakePowercapTree, more: LedgerOptions = {}): LedgerOptions {
+  return { powercapRoot: tree.root, samplePeriodMs: 20, commitMs: 50, idle: { seconds: 0 }, exclusive: true, ...more }
+}
+
+const measuredOf = (split: { measured: { nanojoules: bigint } | undefined }) => split.measured?.nanojoules
+
+describe.skipIf(reason !== undefined)('Ledger', () => {
+  it('gives phases the joules of their counter, and reads them back from disk', async () => {
+    using tree = onePackage()
+    const directory = folder()
+    const ledger = await Ledger.open(directory, options(tree))
+    const epoch = ledger.phase('train/epoch:0')
+    const forward = epoch.phase('forward')
+    tree.add('intel-rapl:0', 7n * joule)
+    forward.end()
+    epoch.end()
+    const settled = await ledger.settle(epoch)
+    const report = await ledger.report({ per: 'epoch' })
+    // The joules fell into one sampling interval: phases and the time around them share it.
+    const totals = await ledger.close()
+    expect(totals.energy.measured?.nanojoules).toBe(7n * joule)
+    const sum = (kind: string) =>
+      totals.entries.filter((entry) => entry.kind === kind && entry.energyClass === 'measured').reduce((total, entry) => total + entry.nanojoules, 0n)
+    expect(sum('phase') + sum('unattributed') + sum('overhead')).toBe(7n * joule)
+    expect(measuredOf(settled.active)).toBe(sum('phase'))
+    expect(report.rows.map((row) => row.key)).toEqual(['epoch:0'])
+    const fromDisk = await Ledger.report(directory, { per: 'account' })
+    expect(measuredOf(fromDisk.machine.energy)).toBe(7n * joule)
+    expect(await Ledger.verify(directory)).toMatchObject({ ok: true, findings: [], tornBytes: 0 })
+  })
+
+  it('measures on while the event loop is blocked', async () => {
+    using tree = onePackage()
+    await using ledger = await Ledger.open(folder(), options(tree))
+    await ledger.settle()
+    const phase = ledger.phase('blocked')
+    const until = performance.now() + 400
+    while (performance.now() < until) tree.add('intel-rapl:0', joule / 1000n)
+    phase.end()
+    const settled = await ledger.settle(phase)
+    const totals = ledger.totals()
+    const spent = totals.energy.measured?.nanojoules ?? 0n
+    expect(spent).toBeGreaterThan(0n)
+    // All of it but what fell between two samples at the edges.
+    expect(Number(measuredOf(settled.active) ?? 0n)).toBeGreaterThan(Number(spent) * 0.8)
+  })
+
+  it('takes the marks of a stream when the stream reaches them', async () => {
+    using tree = onePackage()
+    await using ledger = await Ledger.open(folder(), options(tree))
+    const queue: [number, MarkEdge][] = []
+    const phase = ledger.phase('device', { stream: { mark: (token, edge) => void queue.push([token, edge]) } })
+    phase.end()
+    expect(queue.map(([, edge]) => edge)).toEqual(['begin', 'end'])
+    for (const [token, edge] of queue) {
+      ledger.markNow(token, edge)
+      if (edge === 'begin') await sleep(120)
+    }
+    const settled = await ledger.settle(phase)
+    expect(Number(settled.durationNanoseconds) / 1e6).toBeGreaterThanOrEqual(100)
+  })
+
+  it('goes back to a checkpoint: the lost work is rework, the run goes on', async () => {
+    using tree = onePackage()
+    const directory = folder()
+    const work = async (ledger: Ledger, joules: bigint) => {
+      const phase = ledger.phase('train')
+      await sleep(50)
+      tree.add('intel-rapl:0', joules * joule)
+      await sleep(50)
+      phase.end()
+      return ledger.settle(phase)
+    }
+    const first = await Ledger.open(directory, options(tree))
+    await work(first, 3n)
+    const snapshot = await first.snapshot()
+    expect(JSON.parse(JSON.stringify(snapshot))).toEqual(snapshot)
+    await work(first, 5n)
+    await first.close()
+    const second = await Ledger.open(directory, options(tree, { resume: snapshot }))
+    expect(second.runId).toBe(first.runId)
+    await work(second, 4n)
+    const totals = await second.close()
+    const credited = (kind: string) =>
+      totals.entries.filter((entry) => entry.kind === kind && entry.energyClass === 'measured').reduce((sum, entry) => sum + entry.nanojoules, 0n)
+    expect(totals.energy.measured?.nanojoules).toBe(12n * joule)
+    expect(credited('rework')).toBe(5n * joule)
+    expect(credited('phase')).toBe(7n * joule)
+    expect(await Ledger.verify(directory)).toMatchObject({ ok: true, segments: 2 })
+    await expect(Ledger.open(directory, options(tree, { resume: 'never' }))).rejects.toMatchObject({ code: 'ERR_LEDGER_EXISTS' })
+    await expect(
+      Ledger.open(directory, options(tree, { resume: { ...snapshot, runId: 'another' } })),
+    ).rejects.toMatchObject({ code: 'ERR_LEDGER_SNAPSHOT' })
+  })
+
+  it('separates idle power measured before the run', async () => {
+    using tree = onePackage()
+    const feeder = setInterval(() => tree.add('intel-rapl:0', joule / 100n), 10)
+    const events: LedgerEvent[] = []
+    const ledger = await Ledger.open(folder(), options(tree, { idle: { seconds: 0.5 }, onEvent: (event) => events.push(event) }))
+    const phase = ledger.phase('waiting')
+    await sleep(300)
+    phase.end()
+    const settled = await ledger.settle(phase)
+    clearInterval(feeder)
+    await ledger.close()
+    if (events.some((event) => event.code === 'WARN_ENERGY_IDLE_BASELINE')) {
+      // A busy machine has no idle power to measure, and the ledger says so.
+      expect(measuredOf(settled.idle)).toBe(0n)
+      return
+    }
+    expect(Number(measuredOf(settled.idle) ?? 0n)).toBeGreaterThan(0)
+  })
+
+  it('falls back to models, labelled, with intervals', async () => {
+    const empty = new FakePowercapTree([])
+    using _ = empty
+    await using ledger = await Ledger.open(folder(), options(empty))
+    const states = ledger.sources().map((source) => [source.id, source.provenance, source.state])
+    expect(states).toContainEqual(['cpu_time_model', 'modelled', 'included'])
+    const phase = ledger.phase('spin')
+    const until = performance.now() + 200
+    while (performance.now() < until);
+    phase.end()
+    const { active } = await ledger.settle(phase)
+    expect(active.measured).toBeUndefined()
+    const { nanojoules = 0n, lowNanojoules = 0n, highNanojoules = 0n } = active.modelled ?? {}
+    expect(lowNanojoules).toBeLessThan(nanojoules)
+    expect(highNanojoules).toBeGreaterThan(nanojoules)
+    expect(Number(lowNanojoules) / Number(nanojoules)).toBeLessThanOrEqual(0.61)
+  })
+
+  it('survives a torn tail and says how many bytes it lost', async () => {
+    using tree = onePackage()
+    const directory = folder()
+    const ledger = await Ledger.open(directory, options(tree))
+    tree.add('intel-rapl:0', 2n * joule)
+    await ledger.snapshot()
+    await ledger.close()
+    const [segment = ''] = readdirSync(directory).filter((name) => name.endsWith('.swj'))
+    const path = join(directory, segment)
+    truncateSync(path, statSync(path).size - 3)
+    const check = await Ledger.verify(directory)
+    expect(check.ok).toBe(true)
+    expect(check.tornBytes).toBeGreaterThan(0)
+    expect(Ledger.read(directory).energy.measured?.nanojoules).toBe(2n * joule)
+  })
+
+  it('answers mistakes with codes', async () => {
+    using tree = onePackage()
+    const directory = folder()
+    const ledger = await Ledger.open(directory, options(tree))
+    expect(() => ledger.phase('a//b')).toThrowError(expect.objectContaining({ code: 'ERR_ENERGY_PHASE_PATH' }))
+    const open = ledger.phase('open')
+    await expect(ledger.settle(open)).rejects.toMatchObject({ code: 'ERR_ENERGY_PHASE_OPEN' })
+    await expect(Ledger.open(directory, options(tree))).rejects.toMatchObject({ code: 'ERR_LEDGER_LOCKED' })
+    await expect(Ledger.open(folder(), options(tree, { commitMs: 5000 }))).rejects.toMatchObject({ code: 'ERR_LEDGER_OPTION' })
+    await expect(Ledger.report(folder())).rejects.toMatchObject({ code: 'ERR_LEDGER_EMPTY' })
+    await ledger.close()
+    await ledger.close()
+    await expect(ledger.snapshot()).rejects.toMatchObject({ code: 'ERR_LEDGER_CLOSED' })
+    expect(() => ledger.phase('late')).toThrowError(expect.objectContaining({ code: 'ERR_LEDGER_CLOSED' }))
+  })
+})
