@@ -1,9 +1,14 @@
+interface Reader<Event> {
+  readonly queue: Event[]
+  wake: (() => void) | undefined
+}
+
 /**
  * Typed events to listeners and to async iterators. Iterators buffer: a slow reader misses nothing and stops nobody.
  */
 export class EventStream<Event extends { readonly type: string }> {
   readonly #listeners = new Set<(event: Event) => void>()
-  readonly #readers = new Set<{ readonly queue: Event[]; wake: (() => void) | undefined }>()
+  readonly #readers = new Set<Reader<Event>>()
   #ended = false
 
   /** Hands an event to everyone. */
@@ -38,10 +43,14 @@ export class EventStream<Event extends { readonly type: string }> {
     }
   }
 
-  /** Reads later events until the stream ends. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<Event, void> {
-    const reader: { readonly queue: Event[]; wake: (() => void) | undefined } = { queue: [], wake: undefined }
+  /** Reads the events emitted from now on, until the stream ends. */
+  [Symbol.asyncIterator](): AsyncGenerator<Event, void> {
+    const reader: Reader<Event> = { queue: [], wake: undefined }
     this.#readers.add(reader)
+    return this.#read(reader)
+  }
+
+  async *#read(reader: Reader<Event>): AsyncGenerator<Event, void> {
     try {
       for (;;) {
         const event = reader.queue.shift()

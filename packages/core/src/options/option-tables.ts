@@ -33,7 +33,7 @@ export const tunerOptions: OptionTable = {
   loraDropout: { type: 'number', default: 0.05, minimum: 0, maximum: 0.99, description: 'Dropout on the input of the adapter while training.' },
   targetModules: { type: 'string[]', default: ['all-linear'], description: 'Names of the linear layers that get an adapter; all-linear is all but the head.' },
   useRslora: { type: 'boolean', default: false, description: 'Scale by α / √R (arXiv 2312.03732).' },
-  loraPlusLrRatio: { type: 'number', default: 1, minimum: 0, description: 'Learning rate of B relative to A (LoRA+, arXiv 2402.12354).' },
+  loraPlusRatio: { type: 'number', default: 1, minimum: 0, description: 'Learning rate of B relative to A (LoRA+, arXiv 2402.12354).' },
 }
 
 /** What is learned from. */
@@ -62,7 +62,7 @@ export const dataOptions: OptionTable = {
 
 /** How it is trained: the options of {@link TrainerArguments}. */
 export const trainingOptions: Readonly<Record<keyof TrainerOptions, OptionDefinition>> = {
-  outputDir: { type: 'string', default: 'output', description: 'Folder of the run: checkpoints, logs, energy ledger.' },
+  outputDir: { type: 'string', derived: 'output/<model>-<date>-<time>', description: 'Folder of the run: checkpoints, logs, energy ledger.' },
   numTrainEpochs: { type: 'number', minimum: 0, derived: '1, or as many as maxSteps needs', description: 'Passes over the dataset.' },
   maxSteps: { type: 'integer', minimum: 1, description: 'Stop after this many optimizer steps.' },
   perDeviceTrainBatchSize: { type: 'integer', default: 1, minimum: 1, description: 'Packed rows (sequences without packing) per micro-batch.' },

@@ -14,7 +14,7 @@ import type { TrainerOptions } from './trainer-options.ts'
  */
 export class TrainerArguments {
   /** Folder of the run. */
-  readonly outputDir: string
+  readonly outputDir: string | undefined
   /** Passes over the dataset. */
   readonly numTrainEpochs: number | undefined
   /** Last optimizer step. */

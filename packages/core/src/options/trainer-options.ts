@@ -1,6 +1,6 @@
 /** Options of {@link TrainerArguments}; names, ranges and defaults are those of `optionTables.training`. */
 export interface TrainerOptions {
-  /** Folder of the run: checkpoints, logs, energy ledger. Default `output`. */
+  /** Folder of the run: checkpoints, logs, energy ledger. Default `output/<model>-<date>-<time>`. */
   readonly outputDir?: string
   /** Passes over the dataset. Default 1, or as many as `maxSteps` needs. */
   readonly numTrainEpochs?: number

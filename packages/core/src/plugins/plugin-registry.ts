@@ -61,7 +61,7 @@ export class PluginRegistry {
    */
   register(...plugins: readonly Plugin[]): void {
     const fresh = plugins.filter((plugin) => this.#plugins.get(plugin.id) !== plugin)
-    const offered = new Map<string, string>()
+    const offered = new Map<string, Provided>()
     for (const plugin of fresh) {
       if ((plugin.specVersion as string) !== specVersion) {
         throw new SwiftError({
@@ -73,10 +73,12 @@ export class PluginRegistry {
         })
       }
       const known = this.#plugins.has(plugin.id) ? [`the plugin ${plugin.id}`] : []
-      const taken = entriesOf(plugin).flatMap(({ kind, id }) => {
-        const owner = this.#provided.get(`${kind}:${id}`)?.plugin ?? offered.get(`${kind}:${id}`)
-        offered.set(`${kind}:${id}`, plugin.id)
-        return owner === undefined ? [] : [`${kind}:${id} of the plugin ${owner}`]
+      const taken = entriesOf(plugin).flatMap((entry) => {
+        const key = `${entry.kind}:${entry.id}`
+        const other = this.#provided.get(key) ?? offered.get(key)
+        offered.set(key, entry)
+        // A bundle offers the very objects of the plugins it combines.
+        return other === undefined || other.value === entry.value ? [] : [`${key} of the plugin ${other.plugin}`]
       })
       const clash = [...known, ...taken][0]
       if (clash !== undefined) {
@@ -96,7 +98,7 @@ export class PluginRegistry {
     }
   }
 
-  #checkRequirements(plugins: readonly Plugin[], offered: ReadonlyMap<string, string>): void {
+  #checkRequirements(plugins: readonly Plugin[], offered: ReadonlyMap<string, Provided>): void {
     const available = new Set([...this.capabilities(), ...offered.keys()])
     for (const plugin of plugins) {
       const missing = plugin.requires?.find(({ capability }) => !available.has(capability))

@@ -1,0 +1,85 @@
+import { access, writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { SwiftError, type OptimizerState } from '@swift/spec'
+import type { Tensor } from '@swift/tensor'
+import type { SwiftModel } from '../model/swift-model.ts'
+import { writeFolderAtomically } from './atomic-folder.ts'
+import { listCheckpoints, pruneCheckpoints } from './list-checkpoints.ts'
+import { readOptimizerState, writeOptimizerState } from './optimizer-file.ts'
+import { readTrainerState, trainerStateFile, type TrainerState } from './trainer-state.ts'
+
+/** The checkpoints of a run folder. */
+export class CheckpointStore {
+  /** Folder of the run. */
+  readonly runFolder: string
+  readonly #keep: number
+
+  /** @param keep - checkpoints to keep; the best and the last always stay */
+  constructor(runFolder: string, keep: number) {
+    this.runFolder = runFolder
+    this.#keep = keep
+  }
+
+  /** Folder of the checkpoint of a step. */
+  pathOf(step: number): string {
+    return join(this.runFolder, `checkpoint-${step}`)
+  }
+
+  /**
+   * Writes `checkpoint-<step>`, all of it or nothing, then removes those beyond the limit.
+   * @returns its folder
+   * @throws `ERR_DISK_FULL`; earlier checkpoints are then as they were
+   */
+  async write(model: SwiftModel, state: OptimizerState<Tensor>, trainer: TrainerState, args: object): Promise<string> {
+    const path = this.pathOf(trainer.step)
+    await writeFolderAtomically(path, (folder) => writeCheckpoint(folder, model, state, trainer, args))
+    await pruneCheckpoints(this.runFolder, this.#keep, trainer.best?.step)
+    return path
+  }
+
+  /**
+   * The checkpoint to resume from: a folder, or with `auto` the last one of the run.
+   * @returns undefined when `auto` finds none
+   * @throws `ERR_CHECKPOINT_MISSING`
+   */
+  async find(resumeFrom: string): Promise<string | undefined> {
+    if (resumeFrom === 'auto') return (await listCheckpoints(this.runFolder)).at(-1)?.path
+    const path = resolve(resumeFrom)
+    await readTrainerState(path)
+    return path
+  }
+}
+
+async function writeCheckpoint(
+  folder: string,
+  model: SwiftModel,
+  state: OptimizerState<Tensor>,
+  trainer: TrainerState,
+  args: object,
+): Promise<void> {
+  await model.writeTrained(folder)
+  await writeOptimizerState(folder, state)
+  await writeFile(join(folder, 'args.json'), `${JSON.stringify(args, null, 2)}\n`)
+  await writeFile(join(folder, trainerStateFile), `${JSON.stringify(trainer, null, 2)}\n`)
+}
+
+/**
+ * Puts the weights of a checkpoint into a model and reads its optimizer state.
+ * @throws `ERR_CHECKPOINT_INVALID`, `ERR_ADAPTER_TENSORS`
+ */
+export async function restoreCheckpoint(path: string, model: SwiftModel, trainer: TrainerState): Promise<OptimizerState<Tensor>> {
+  await model.loadTrained(path)
+  const names = new Set(model.trainables().map(({ name }) => name))
+  const hasState = await access(join(path, 'optimizer.safetensors')).then(
+    () => true,
+    () => false,
+  )
+  if (hasState) return readOptimizerState(path, model.device, names)
+  if (trainer.optimizer.updates === 0 || trainer.optimizer.id === 'sgd') return new Map()
+  throw new SwiftError({
+    code: 'ERR_CHECKPOINT_INVALID',
+    asked: `Resuming from ${path}`,
+    found: `optimizer.safetensors is missing, and ${trainer.optimizer.id} has state after ${trainer.optimizer.updates} updates`,
+    remedy: 'Use a whole checkpoint, or start anew with its adapter',
+  })
+}

@@ -1,0 +1,175 @@
+import { StaticCarbonProvider } from '@swift/energy'
+import type { CarbonProvider, EnergySplit, PackedBatch } from '@swift/spec'
+import { describeCpu } from '@swift/tensor'
+import type { DataPosition } from '@swift/data'
+import type { RunEnergy } from '../energy/run-energy.ts'
+import type { SwiftModel } from '../model/swift-model.ts'
+import type { TrainerArguments } from '../options/trainer-arguments.ts'
+import type { BatchSource } from '../training/batch-source.ts'
+import type { RunLength } from '../training/run-length.ts'
+import { tensorOf } from '../training/trainable.ts'
+import type { UpdateRule } from '../training/update.ts'
+import { chooseRecompute } from './choose-recompute.ts'
+import { probeMachine, type MachineProbe } from './machine-probe.ts'
+import { forecastWork, type MetaRun, type WorkForecast } from './step-forecast.ts'
+import { TrainingPlan, type PowerForecast } from './training-plan.ts'
+
+/** What a plan is made from. */
+export interface PlanRequest {
+  /** The model. */
+  readonly model: SwiftModel
+  /** Arguments of the run. */
+  readonly args: TrainerArguments
+  /** Data of the run. */
+  readonly source: BatchSource
+  /** Steps of the run. */
+  readonly length: RunLength
+  /** Peak learning rate. */
+  readonly learningRate: number
+  /** Update rule; its state is not touched. */
+  readonly rule: UpdateRule
+  /** Where the power comes from. */
+  readonly energy: RunEnergy
+  /** Where the grid factor comes from. */
+  readonly carbon: CarbonProvider | undefined
+}
+
+/** Batches of one epoch that are run on `meta` for the work of a step. */
+const sampledBatches = 4
+
+/**
+ * Forecasts a run: loads the model's twin on `meta`, runs the step there, probes the machine for 0.2 s.
+ * @throws `ERR_PLAN_MEMORY` when the run cannot fit, with the smallest change that would
+ */
+export async function makePlan(request: PlanRequest): Promise<TrainingPlan> {
+  const { model, args, source, length, energy } = request
+  const twin = await model.metaTwin()
+  try {
+    const run: MetaRun = { model: twin.network, trainables: twin.trainables(), rule: { ...request.rule, state: new Map() } }
+    const longest = longestBatch(source)
+    const limitBytes = args.memoryLimit ?? availableBytes(model)
+    const choice = chooseRecompute(run, {
+      longest,
+      microBatches: length.gradientAccumulationSteps,
+      recompute: args.recompute,
+      limitBytes,
+      fourBitSavingBytes: fourBitSaving(model),
+    })
+    const workPerStep = meanWork(run, source, length, choice.recompute)
+    const { probe, power } = await measure(model, energy)
+    const parameters = model.network.parameters()
+    const elements = (values: readonly { readonly elements: number }[]): number =>
+      values.reduce((sum, value) => sum + value.elements, 0)
+    const cpu = model.device.name === 'cpu' ? describeCpu() : undefined
+    const carbon = request.carbon ?? new StaticCarbonProvider()
+    const trained = model.trainables().map(tensorOf)
+    return new TrainingPlan({
+      model: model.name,
+      device: model.device.name,
+      instructionSet: cpu?.isa,
+      threads: cpu?.threads,
+      computeDtype: model.device.computeDType,
+      parameters: elements([...new Set([...parameters.map(({ value }) => value), ...trained])]),
+      trainedParameters: elements(trained),
+      tuner: model.tuner.kind === 'adapter' ? model.tuner.adapter.id : model.tuner.kind,
+      weightFormat: weightFormat(model),
+      longestBatchTokens: longest.inputIds.length,
+      tokensPerEpoch: source.tokensPerEpoch,
+      sequencesPerEpoch: source.sequencesPerEpoch,
+      batchesPerEpoch: source.batchesPerEpoch,
+      length,
+      learningRate: request.learningRate,
+      lrSchedulerType: args.lrSchedulerType,
+      optimizer: args.optim,
+      recompute: choice.recompute,
+      recomputeReason: choice.reason,
+      memory: choice.memory,
+      limitBytes,
+      workPerStep,
+      probe,
+      power,
+      carbonFactor: await carbon.doFactor(process.env['SWIFT_CARBON_ZONE'] ?? 'WORLD', new Date()),
+    })
+  } finally {
+    twin.dispose()
+  }
+}
+
+function longestBatch(source: BatchSource): PackedBatch {
+  let best: { readonly tokens: number; readonly position: DataPosition } | undefined
+  for (let batchIndex = 0; batchIndex < source.batchesPerEpoch; batchIndex += 1) {
+    const position = { epoch: 0, batchIndex }
+    const { tokens } = source.describe(position)
+    if (best === undefined || tokens > best.tokens) best = { tokens, position }
+  }
+  return source.batch(best?.position ?? { epoch: 0, batchIndex: 0 })
+}
+
+/** What this process may use: memory the system has left, and what the model holds of it already. */
+function availableBytes(model: SwiftModel): number {
+  return process.availableMemory() + model.device.statistics().liveBytes
+}
+
+/** Bytes that NF4 with double quantization (4.127 bits per weight) would save on frozen dense linear weights. */
+function fourBitSaving(model: SwiftModel): number {
+  if (model.tuner.kind !== 'adapter') return 0
+  const bits: Readonly<Record<string, number>> = { float32: 32, bfloat16: 16, float16: 16 }
+  return model.network.linears().reduce((sum, { weight }) => {
+    const { dtype, elements } = weight.value
+    return sum + (elements * Math.max(0, (bits[dtype] ?? 0) - 4.127)) / 8
+  }, 0)
+}
+
+function weightFormat(model: SwiftModel): string {
+  const formats = new Set(model.network.linears().map(({ weight }) => weight.value.dtype))
+  return [...formats].join(' and ')
+}
+
+/** Work of a mean step: that of evenly spaced batches, scaled by tokens. */
+function meanWork(run: MetaRun, source: BatchSource, length: RunLength, recompute: TrainingPlan['fields']['recompute']): WorkForecast {
+  const count = Math.min(sampledBatches, source.batchesPerEpoch)
+  const total = { flops: 0, bytesMoved: 0, ops: 0, tokens: 0 }
+  for (let index = 0; index < count; index += 1) {
+    const batch = source.batch({ epoch: 0, batchIndex: Math.floor((index * source.batchesPerEpoch) / count) })
+    const work = forecastWork(run, batch, recompute)
+    total.flops += work.flops
+    total.bytesMoved += work.bytesMoved
+    total.ops += work.ops
+    total.tokens += batch.inputIds.length
+  }
+  const tokensPerStep = source.tokensPerEpoch / length.stepsPerEpoch
+  const batchesPerStep = source.batchesPerEpoch / length.stepsPerEpoch
+  const byTokens = tokensPerStep / Math.max(1, total.tokens)
+  return {
+    flops: total.flops * byTokens,
+    bytesMoved: total.bytesMoved * byTokens,
+    ops: (total.ops / Math.max(1, count)) * batchesPerStep,
+  }
+}
+
+async function measure(
+  model: SwiftModel,
+  energy: RunEnergy,
+): Promise<{ readonly probe: MachineProbe; readonly power: PowerForecast | undefined }> {
+  const width = model.network.config.hiddenSize
+  const { ledger } = energy
+  if (ledger === undefined) return { probe: await probeMachine(model.device, width), power: undefined }
+  const phase = ledger.phase('plan', { stream: model.device })
+  let probe: MachineProbe
+  try {
+    probe = await probeMachine(model.device, width)
+  } finally {
+    phase.end()
+  }
+  await model.device.flush()
+  const { active, idle, durationNanoseconds } = await ledger.settle(phase)
+  const watts = (pick: (split: EnergySplit) => { readonly nanojoules: bigint } | undefined): number | undefined => {
+    const parts = [pick(active), pick(idle)].filter((part) => part !== undefined)
+    if (parts.length === 0 || durationNanoseconds === 0n) return undefined
+    return Number(parts.reduce((sum, { nanojoules }) => sum + nanojoules, 0n)) / Number(durationNanoseconds)
+  }
+  return {
+    probe,
+    power: { measuredWatts: watts(({ measured }) => measured), modelledWatts: watts(({ modelled }) => modelled) },
+  }
+}

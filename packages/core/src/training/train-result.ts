@@ -1,0 +1,41 @@
+import type { EnergyReport } from '@swift/spec'
+import type { PlanComparison } from '../planning/compare-plan.ts'
+
+/** Why a run ended. */
+export type StopReason = 'finished' | 'early-stop' | 'aborted'
+
+/** What a run came to. */
+export interface TrainResult {
+  /** Why it ended. */
+  readonly reason: StopReason
+  /** Optimizer steps done, resumed ones included. */
+  readonly step: number
+  /** Steps it was to have. */
+  readonly totalSteps: number
+  /** Folder of the run. */
+  readonly runFolder: string
+  /** Last checkpoint. */
+  readonly lastCheckpoint: string | undefined
+  /** Checkpoint of the lowest evaluation loss. */
+  readonly bestCheckpoint: string | undefined
+  /** Loss of the last step, in nats per target token. */
+  readonly loss: number | undefined
+  /** Lowest evaluation loss. */
+  readonly bestEvaluationLoss: number | undefined
+  /** Tokens read in this process. */
+  readonly tokens: number
+  /** Epochs done in this process, with a fraction. */
+  readonly epochs: number
+  /** Time from the first step to the last, in milliseconds. */
+  readonly durationMs: number
+  /** Updates skipped because of NaN or infinity. */
+  readonly skippedSteps: number
+  /** Forecast against the run. */
+  readonly planComparison: PlanComparison | undefined
+  /** Energy by epoch; undefined without a ledger. */
+  readonly energy: EnergyReport | undefined
+  /** Why there is no energy. */
+  readonly energyUnavailable: string | undefined
+  /** How to continue an aborted run. */
+  readonly resumeHint: string | undefined
+}

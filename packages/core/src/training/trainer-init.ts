@@ -1,0 +1,27 @@
+import type { Ledger } from '@swift/energy'
+import type { CarbonProvider } from '@swift/spec'
+import type { SwiftModel } from '../model/swift-model.ts'
+import type { DataOptions } from '../options/data-options.ts'
+import type { TrainerArguments } from '../options/trainer-arguments.ts'
+import type { TrainingData } from './prepare-batches.ts'
+import type { Trainable } from './trainable.ts'
+
+/** What a trainer is made of. */
+export interface TrainerInit extends DataOptions {
+  /** The model; its adapter, or all of it, is trained. */
+  readonly model: SwiftModel
+  /** Arguments of the run. Default: `new TrainerArguments()`. */
+  readonly args?: TrainerArguments
+  /** Files, folders or globs of rows; or sequences tokenised already; or batches. */
+  readonly trainDataset: TrainingData
+  /** The same for evaluation. */
+  readonly evalDataset?: TrainingData
+  /** Aborting it finishes the step, saves a checkpoint and ends the run. */
+  readonly signal?: AbortSignal
+  /** A ledger that the caller opened and closes. Default: one in the run folder. */
+  readonly ledger?: Ledger
+  /** Where the grid factor of the plan comes from. Default: the built-in yearly averages. */
+  readonly carbon?: CarbonProvider
+  /** Which parameters decay. Default: matrices, not norms and biases. */
+  readonly decays?: (trainable: Trainable) => boolean
+}

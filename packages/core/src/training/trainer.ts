@@ -1,0 +1,337 @@
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { SwiftError, type OptimizerState } from '@swift/spec'
+import type { Tensor } from '@swift/tensor'
+import { removeIncomplete, writeFileAtomically } from '../checkpoints/atomic-folder.ts'
+import { CheckpointStore, restoreCheckpoint } from '../checkpoints/checkpoint-store.ts'
+import { listCheckpoints } from '../checkpoints/list-checkpoints.ts'
+import { readTrainerState, type TrainerState } from '../checkpoints/trainer-state.ts'
+import { RunEnergy } from '../energy/run-energy.ts'
+import { EventStream } from '../events/event-stream.ts'
+import type { TrainingEvent } from '../events/training-event.ts'
+import { dataOptions } from '../options/option-tables.ts'
+import { parseOptions } from '../options/parse-options.ts'
+import { TrainerArguments } from '../options/trainer-arguments.ts'
+import { comparePlan } from '../planning/compare-plan.ts'
+import { makePlan } from '../planning/make-plan.ts'
+import type { TrainingPlan } from '../planning/training-plan.ts'
+import { pluginRegistry } from '../plugins/plugin-registry.ts'
+import { prepareBatches, type PreparedBatches } from './prepare-batches.ts'
+import { deriveRunLength, type RunLength } from './run-length.ts'
+import { RunLog } from './run-log.ts'
+import type { Trainable } from './trainable.ts'
+import type { StopReason, TrainResult } from './train-result.ts'
+import type { TrainerInit } from './trainer-init.ts'
+import { TrainingRun } from './training-run.ts'
+import { decaysMatrices, type UpdateRule } from './update.ts'
+
+/** Peak learning rates when nothing is said: ms-swift's. */
+const defaultLearningRates = { adapter: 1e-4, full: 1e-5 }
+
+interface Prepared {
+  readonly batches: PreparedBatches
+  readonly length: RunLength
+  readonly learningRate: number
+  readonly rule: UpdateRule
+  readonly trainables: readonly Trainable[]
+}
+
+/**
+ * The shared trainer: prepares the data, prints the plan, trains, evaluates, writes checkpoints, accounts the energy.
+ * Use {@link SftTrainer} or {@link PretrainTrainer}.
+ */
+export abstract class Trainer {
+  /** What the rows are. */
+  protected abstract readonly purpose: 'chat' | 'pretrain'
+  /** Arguments of the run. */
+  readonly args: TrainerArguments
+  readonly #init: TrainerInit
+  readonly #events = new EventStream<TrainingEvent>()
+  #run: TrainingRun | undefined
+
+  /** @throws `ERR_OPTION_UNKNOWN`, `ERR_OPTION_INVALID` for options of the data */
+  constructor(init: TrainerInit) {
+    const { model, args, trainDataset, evalDataset, signal, ledger, carbon, decays, ...data } = init
+    parseOptions('The trainer', dataOptions, data)
+    this.#init = init
+    this.args = args ?? new TrainerArguments()
+  }
+
+  /**
+   * Calls `listener` with each event of a type; `*` is all.
+   * @returns call it to stop
+   */
+  on<Type extends TrainingEvent['type'] | '*'>(
+    type: Type,
+    listener: (event: Type extends '*' ? TrainingEvent : Extract<TrainingEvent, { readonly type: Type }>) => void,
+  ): () => void {
+    return this.#events.on(type, listener)
+  }
+
+  /** Reads the events from now on, to the end of the run. */
+  [Symbol.asyncIterator](): AsyncGenerator<TrainingEvent, void> {
+    return this.#events[Symbol.asyncIterator]()
+  }
+
+  /**
+   * Forecasts the run and writes nothing.
+   * @throws `ERR_PLAN_MEMORY` when it cannot fit
+   */
+  async plan(): Promise<TrainingPlan> {
+    const folder = await mkdtemp(join(tmpdir(), 'swift-plan-'))
+    const energy = this.#init.ledger === undefined ? await RunEnergy.open(join(folder, 'energy')) : RunEnergy.over(this.#init.ledger)
+    try {
+      const prepared = await this.#prepare(folder, energy)
+      return await this.#plan(prepared, energy)
+    } finally {
+      await energy.close()
+      await rm(folder, { recursive: true, force: true })
+    }
+  }
+
+  /**
+   * Trains to the end of the run, an early stop, or the end of the step in which the signal was aborted; the last
+   * state is then in a checkpoint.
+   * @throws `ERR_PLAN_MEMORY`, `ERR_LOSS_NOT_FINITE`, `ERR_DISK_FULL`, `ERR_RUN_EXISTS`, `ERR_RESUME_MISMATCH`,
+   *   `ERR_CHECKPOINT_MISSING`, `ERR_CHECKPOINT_INVALID`, and the coded errors of data and kernels. Finished checkpoints
+   *   are never harmed
+   */
+  async train(): Promise<TrainResult> {
+    try {
+      const runFolder = resolve(this.args.outputDir ?? defaultRunFolder(this.#init.model.name))
+      const { path, state } = await this.#openRunFolder(runFolder)
+      const { ledger } = this.#init
+      const energy =
+        ledger === undefined
+          ? await RunEnergy.open(join(runFolder, 'energy'), {
+              resume: state?.ledger,
+              onEvent: ({ code, message }) => this.#events.emit({ type: 'note', code, message }),
+            })
+          : RunEnergy.over(ledger)
+      try {
+        return await this.#train(runFolder, path, state, energy)
+      } finally {
+        await energy.close()
+      }
+    } finally {
+      this.#events.end()
+    }
+  }
+
+  /**
+   * Writes a checkpoint of the present state, for instance elsewhere after `ERR_DISK_FULL` freed nothing.
+   * @throws `ERR_TRAINER_IDLE` before the first step
+   */
+  async saveCheckpoint(): Promise<string> {
+    if (this.#run !== undefined) return this.#run.save()
+    throw new SwiftError({
+      code: 'ERR_TRAINER_IDLE',
+      asked: 'Saving a checkpoint',
+      found: 'the run has not begun',
+      remedy: 'Call train() first',
+    })
+  }
+
+  async #openRunFolder(runFolder: string): Promise<{ readonly path: string | undefined; readonly state: TrainerState | undefined }> {
+    const { resumeFromCheckpoint } = this.args
+    await mkdir(runFolder, { recursive: true })
+    const left = await removeIncomplete(runFolder)
+    const checkpoints = await listCheckpoints(runFolder)
+    const path = resumeFromCheckpoint === undefined ? undefined : await new CheckpointStore(runFolder, 1).find(resumeFromCheckpoint)
+    if (resumeFromCheckpoint === undefined && checkpoints.length > 0) {
+      throw new SwiftError({
+        code: 'ERR_RUN_EXISTS',
+        asked: `A new run in ${runFolder}`,
+        found: `it holds checkpoints up to step ${checkpoints.at(-1)?.step ?? 0} of another run`,
+        remedy: 'Continue it with resumeFromCheckpoint: auto, or choose another outputDir',
+      })
+    }
+    const state = path === undefined ? undefined : await readTrainerState(path)
+    this.#events.emit({ type: 'start', runFolder, resumedStep: state?.step ?? 0, resumedFrom: path })
+    if (left.length > 0) {
+      const message = `Removed ${left.length} interrupted write(s) of an earlier process: ${left.join(', ')}`
+      this.#events.emit({ type: 'note', code: 'WARN_CHECKPOINT_INCOMPLETE', message })
+    }
+    return { path, state }
+  }
+
+  async #prepare(runFolder: string, energy: RunEnergy): Promise<Prepared> {
+    const { model, trainDataset, evalDataset, signal } = this.#init
+    const { maxLength, packing, truncationStrategy, lossScale, columns, chatTemplateKwargs, maxRejectedFraction, splitDatasetRatio } =
+      this.#init
+    const given = { maxLength, packing, truncationStrategy, lossScale, columns, chatTemplateKwargs, maxRejectedFraction, splitDatasetRatio }
+    const { args } = this
+    const trainables = model.trainables()
+    const optimizer = await pluginRegistry().optimizer(args.optim)
+    using _tokenise = energy.phase('tokenise')
+    const batches = await prepareBatches({
+      model,
+      args,
+      purpose: this.purpose,
+      trainDataset,
+      evalDataset,
+      options: Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
+      runFolder,
+      signal,
+      emit: (event) => this.#events.emit(event),
+    })
+    const known: Readonly<Record<string, unknown>> = { beta1: args.adamBeta1, beta2: args.adamBeta2 }
+    const chosen = Object.fromEntries(Object.entries(known).filter(([name]) => name in optimizer.options))
+    const state: OptimizerState<Tensor> = new Map()
+    return {
+      batches,
+      length: deriveRunLength(args, batches.train),
+      learningRate: args.learningRate ?? defaultLearningRates[model.tuner.kind === 'full' ? 'full' : 'adapter'],
+      trainables,
+      rule: {
+        optimizer,
+        options: parseOptions(`The optimizer ${optimizer.id}`, optimizer.options, chosen),
+        state,
+        weightDecay: args.weightDecay,
+        decays: this.#init.decays ?? decaysMatrices,
+        maxGradNorm: args.maxGradNorm,
+      },
+    }
+  }
+
+  async #plan({ batches, length, learningRate, rule }: Prepared, energy: RunEnergy): Promise<TrainingPlan> {
+    const { model, carbon } = this.#init
+    return makePlan({ model, args: this.args, source: batches.train, length, learningRate, rule, energy, carbon })
+  }
+
+  async #train(runFolder: string, path: string | undefined, resumed: TrainerState | undefined, energy: RunEnergy): Promise<TrainResult> {
+    const { model, signal } = this.#init
+    const prepared = await this.#prepare(runFolder, energy)
+    const { batches, length, rule } = prepared
+    if (resumed !== undefined) checkResume(resumed, batches, length, rule, this.args)
+    const plan = await this.#plan(prepared, energy)
+    this.#events.emit({ type: 'plan', plan })
+    await writeFileAtomically(join(runFolder, 'args.json'), `${JSON.stringify(this.args.given, null, 2)}\n`)
+    await writeFileAtomically(join(runFolder, 'plan.json'), `${JSON.stringify(plan, null, 2)}\n`)
+    const log = await RunLog.open(runFolder, resumed?.step ?? 0)
+    const restored = path === undefined || resumed === undefined ? new Map() : await restoreCheckpoint(path, model, resumed)
+    const full: UpdateRule = { ...rule, state: restored }
+    const network = model.network
+    const lossModel = {
+      device: network.device,
+      loss: network.loss.bind(network),
+      get isTraining() {
+        return model.isTraining
+      },
+      set isTraining(value: boolean) {
+        model.isTraining = value
+      },
+    }
+    await model.device.flush()
+    const others = model.device.statistics().liveBytes - plan.memory.modelBytes
+    model.device.resetStatistics()
+    const run = new TrainingRun({
+      model,
+      lossModel,
+      trainables: prepared.trainables,
+      args: this.args,
+      source: batches.train,
+      evaluation: batches.evaluation,
+      length,
+      schedule: {
+        type: this.args.lrSchedulerType,
+        peak: prepared.learningRate,
+        totalSteps: length.totalSteps,
+        warmupSteps: length.warmupSteps,
+      },
+      rule: full,
+      plan,
+      energy,
+      store: new CheckpointStore(runFolder, this.args.saveTotalLimit),
+      log,
+      resumed,
+      resumedFrom: path,
+      signal,
+      emit: (event) => this.#events.emit(event),
+    })
+    this.#run = run
+    const reason = await run.run()
+    const peakBytes = model.device.statistics().peakBytes - Math.max(0, others)
+    for (const tensors of full.state.values()) for (const tensor of tensors.values()) tensor.release()
+    full.state.clear()
+    return this.#finish(runFolder, reason, run, plan, peakBytes, resumed, energy, batches)
+  }
+
+  async #finish(
+    runFolder: string,
+    reason: StopReason,
+    run: TrainingRun,
+    plan: TrainingPlan,
+    peakBytes: number,
+    resumed: TrainerState | undefined,
+    energy: RunEnergy,
+    { train }: PreparedBatches,
+  ): Promise<TrainResult> {
+    const { seconds, steps } = run.timing
+    const tokens = run.tokens - (resumed?.tokens ?? 0)
+    const { best, lastCheckpoint } = run
+    const result: TrainResult = {
+      reason,
+      step: run.step,
+      totalSteps: plan.totalSteps,
+      runFolder,
+      lastCheckpoint,
+      bestCheckpoint: best === undefined ? undefined : join(runFolder, `checkpoint-${best.step}`),
+      loss: run.lastLoss,
+      bestEvaluationLoss: best?.loss,
+      tokens,
+      epochs: tokens / Math.max(1, train.tokensPerEpoch),
+      durationMs: seconds * 1000,
+      skippedSteps: run.skippedSteps,
+      planComparison: steps === 0 ? undefined : comparePlan(plan, peakBytes, steps, seconds),
+      energy: await energy.report(),
+      energyUnavailable: energy.unavailable,
+      resumeHint:
+        reason === 'aborted' ? `Continue with outputDir: ${runFolder} and resumeFromCheckpoint: auto (step ${run.step} is saved)` : undefined,
+    }
+    const { energy: _energy, ...summary } = result
+    await writeFileAtomically(join(runFolder, 'trainer_state.json'), `${JSON.stringify(summary, null, 2)}\n`)
+    this.#events.emit({ type: 'end', result })
+    return result
+  }
+}
+
+/** Fine-tunes on rows of chats: the loss is on the assistant's turns. */
+export class SftTrainer extends Trainer {
+  protected override readonly purpose = 'chat'
+}
+
+/** Trains on documents: the loss is on every token. */
+export class PretrainTrainer extends Trainer {
+  protected override readonly purpose = 'pretrain'
+}
+
+function defaultRunFolder(model: string): string {
+  const stamp = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')
+  return join('output', `${model}-${stamp}`)
+}
+
+/** Whether a folder can take a new run; for commands that choose one. */
+export async function isRunFolderFree(folder: string): Promise<boolean> {
+  const names = await readdir(folder).catch(() => [])
+  return !names.some((name) => name.startsWith('checkpoint-'))
+}
+
+function checkResume(state: TrainerState, { train }: PreparedBatches, length: RunLength, rule: UpdateRule, args: TrainerArguments): void {
+  const differences = [
+    ...(state.datasetFingerprint === train.fingerprint ? [] : ['the dataset or its tokenisation differs']),
+    ...(state.gradientAccumulationSteps === length.gradientAccumulationSteps
+      ? []
+      : [`gradientAccumulationSteps was ${state.gradientAccumulationSteps} and is ${length.gradientAccumulationSteps}`]),
+    ...(state.optimizer.id === rule.optimizer.id ? [] : [`optim was ${state.optimizer.id} and is ${rule.optimizer.id}`]),
+    ...(state.random.seed === args.seed ? [] : [`seed was ${state.random.seed} and is ${args.seed}`]),
+  ]
+  if (differences.length === 0) return
+  throw new SwiftError({
+    code: 'ERR_RESUME_MISMATCH',
+    asked: `Resuming at step ${state.step}`,
+    found: differences.join('; '),
+    remedy: 'Resume with the data and arguments of the checkpoint (its args.json), or start anew with its adapter',
+  })
+}
