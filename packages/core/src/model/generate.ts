@@ -14,16 +14,65 @@ export interface TextModel {
   readonly chatTemplate: ChatTemplate
 }
 
+/** What is asked: one user's message, or a chat. */
+export type Prompt = string | readonly ChatMessage[]
+
 /** Options of one call. */
 export interface GenerateOptions extends GenerationOptions {
   /** Seed of the draws. Default 42. */
   readonly seed?: number
-  /** First message of the chat, when the prompt has none. */
+  /** System message, when the chat has none. */
   readonly system?: string
   /** Continue a string as it is, without the chat template. Default false. */
   readonly raw?: boolean
   /** Variables of the chat template, such as `enable_thinking`. */
   readonly chatTemplateKwargs?: Readonly<Record<string, unknown>>
-  /** Ends the generation between tokens. */
+  /** Ends the generation between tokens; what was written so far is the answer. */
   readonly signal?: AbortSignal
+}
+
+function promptIds(model: TextModel, prompt: Prompt, options: GenerateOptions): Int32Array {
+  const { tokenizer, chatTemplate } = model
+  if (typeof prompt === 'string' && options.raw === true) return tokenizer.encode(prompt, { addSpecialTokens: true }).ids
+  const given: readonly ChatMessage[] = typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt
+  const needsSystem = options.system !== undefined && given[0]?.role !== 'system'
+  const messages: readonly ChatMessage[] = needsSystem ? [{ role: 'system', content: options.system ?? '' }, ...given] : given
+  const text = chatTemplate.render(messages, {
+    addGenerationPrompt: true,
+    ...(options.chatTemplateKwargs === undefined ? {} : { variables: options.chatTemplateKwargs }),
+  })
+  return tokenizer.encode(text).ids
+}
+
+type Settings = Parameters<Generator['generate']>[2]
+
+function settingsOf(model: TextModel, options: GenerateOptions): Settings {
+  const { seed, system: _system, raw: _raw, chatTemplateKwargs: _variables, signal, ...sampling } = options
+  const values = parseOptions('generate', generationOptions, sampling)
+  return { ...values, seed: seed ?? 42, stopTokenIds: model.tokenizer.stopTokenIds, ...(signal === undefined ? {} : { signal }) } as Settings
+}
+
+/** Generates one answer, in pieces that never end inside a character. */
+export async function* generatePieces(model: TextModel, prompt: Prompt, options: GenerateOptions): AsyncGenerator<string, void> {
+  const settings = settingsOf(model, options)
+  const stop = new Set(model.tokenizer.stopTokenIds)
+  const decoder = model.tokenizer.createStreamDecoder({ skipSpecialTokens: true })
+  for await (const { tokenId } of new Generator().generate(model.network, [promptIds(model, prompt, options)], settings)) {
+    if (stop.has(tokenId)) continue
+    const piece = decoder.push(tokenId)
+    if (piece !== '') yield piece
+  }
+  const rest = decoder.finish()
+  if (rest !== '') yield rest
+}
+
+/** Generates answers to several prompts at once. */
+export async function generateAll(model: TextModel, prompts: readonly Prompt[], options: GenerateOptions): Promise<string[]> {
+  const ids = prompts.map((prompt) => promptIds(model, prompt, options))
+  const answers: number[][] = prompts.map(() => [])
+  for await (const { index, tokenId } of new Generator().generate(model.network, ids, settingsOf(model, options))) {
+    answers[index]?.push(tokenId)
+  }
+  const stop = new Set(model.tokenizer.stopTokenIds)
+  return answers.map((tokens) => model.tokenizer.decode(tokens.filter((token) => !stop.has(token)), { skipSpecialTokens: true }))
 }
