@@ -68,7 +68,7 @@ export class AttachedAdapters {
   }
 
   /**
-   * Attaches an adapter to the linear layers its options name (the head only when they name it).
+   * Attaches an adapter to the linear layers its options name. The head has none: its logits are never stored.
    * @param isTraining - whether dropout applies now
    * @throws `ERR_ADAPTER_TARGETS`, `ERR_ADAPTER_BASE`, and the adapter's own
    */
@@ -79,12 +79,7 @@ export class AttachedAdapters {
     { seed, isTraining }: { readonly seed: number; readonly isTraining: () => boolean },
   ): AttachedAdapters {
     const targets = (options['targetModules'] ?? 'all-linear') as LayerPattern
-    const namesHead = targets !== 'all-linear' && JSON.stringify(targets).includes('lm_head')
-    const layers = selectLayers(
-      namesHead ? model.linears({ head: true }) : model.linears(),
-      targets,
-      (options['excludeModules'] ?? []) as LayerPattern,
-    )
+    const layers = selectLayers(model.linears(), targets, (options['excludeModules'] ?? []) as LayerPattern)
     const attached = new Map<string, AttachedAdapter<Tensor>>()
     for (const [index, layer] of layers.entries()) {
       if (layer.weight.value.quant !== undefined && !adapter.capabilities.quantizedBase) {
@@ -137,7 +132,7 @@ export class AttachedAdapters {
 
   /** Takes the adapter off and frees its parameters. */
   detach(): void {
-    for (const layer of this.#model.linears({ head: true })) {
+    for (const layer of this.#model.linears()) {
       const attached = this.layers.get(layer.path)
       if (attached === undefined || layer.adapter !== attached) continue
       layer.adapter = undefined

@@ -1,0 +1,227 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { PackedBatch } from '@swift/spec'
+import { device } from '@swift/tensor'
+import type { TrainingEvent } from '../events/training-event.ts'
+import { SwiftModel } from '../model/swift-model.ts'
+import type { SwiftModelOptions } from '../model/swift-model-options.ts'
+import { TrainerArguments } from '../options/trainer-arguments.ts'
+import type { TrainerOptions } from '../options/trainer-options.ts'
+import { goldens, readGolden, rowBatches } from '../testing/golden-rows.ts'
+import { fixedBatches } from './batch-source.ts'
+import { SftTrainer } from './trainer.ts'
+import type { TrainerInit } from './trainer-init.ts'
+
+let root: string
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), 'swift-run-'))
+})
+afterAll(() => rm(root, { recursive: true }))
+
+const { rows } = readGolden('lora-all-linear')
+const base = join(goldens, 'models/qwen3')
+const lora: SwiftModelOptions = { config: { type: 'lora', r: 4, loraAlpha: 8, loraDropout: 0.1 }, computeDtype: 'float32' }
+
+async function withTrainer<T>(
+  folder: string,
+  args: TrainerOptions,
+  body: (trainer: SftTrainer, model: SwiftModel) => Promise<T>,
+  init: Partial<TrainerInit> = {},
+  options: SwiftModelOptions = lora,
+): Promise<T> {
+  using model = await SwiftModel.fromPretrained(base, options)
+  const trainer = new SftTrainer({
+    model,
+    args: new TrainerArguments({ outputDir: join(root, folder), gradientAccumulationSteps: 2, loggingSteps: 1, learningRate: 1e-3, ...args }),
+    trainDataset: rowBatches(rows),
+    ...init,
+  })
+  return await body(trainer, model)
+}
+
+async function losses(folder: string, args: TrainerOptions, init: Partial<TrainerInit> = {}, options?: SwiftModelOptions): Promise<number[]> {
+  return withTrainer(
+    folder,
+    args,
+    async (trainer) => {
+      const seen: number[] = []
+      trainer.on('step', ({ loss }) => seen.push(loss))
+      await trainer.train()
+      return seen
+    },
+    init,
+    options,
+  )
+}
+
+describe('a run', () => {
+  it('tells its events in order and writes its files', async () => {
+    const events: TrainingEvent[] = []
+    const result = await withTrainer(
+      'events',
+      { maxSteps: 4, evalSteps: 2 },
+      async (trainer) => {
+        const read = (async () => {
+          for await (const event of trainer) events.push(event)
+        })()
+        const done = await trainer.train()
+        await read
+        return done
+      },
+      { evalDataset: rowBatches(rows.slice(0, 2), 'evaluation') },
+    )
+    const types = events.map(({ type }) => type).filter((type) => type !== 'note')
+    expect(types).toEqual([
+      'start',
+      'plan',
+      ...['step', 'log', 'step', 'log', 'evaluation', 'checkpoint'],
+      ...['step', 'log', 'step', 'log', 'evaluation', 'checkpoint'],
+      'end',
+    ])
+    expect(result).toMatchObject({ reason: 'finished', step: 4, totalSteps: 4, skippedSteps: 0, epochs: 2 })
+    expect(result.bestCheckpoint).toBe(join(root, 'events', 'checkpoint-4'))
+    const names = await readdir(join(root, 'events'))
+    expect(names).toEqual(expect.arrayContaining(['args.json', 'checkpoint-2', 'checkpoint-4', 'energy', 'logging.jsonl', 'plan.json', 'trainer_state.json']))
+    expect(await readdir(join(root, 'events', 'checkpoint-4'))).toEqual(
+      expect.arrayContaining(['adapter_config.json', 'adapter_model.safetensors', 'optimizer.safetensors', 'trainer_state.json']),
+    )
+    const log = (await readFile(join(root, 'events', 'logging.jsonl'), 'utf8')).trim().split('\n')
+    expect(log.map((line) => (JSON.parse(line) as TrainingEvent).type)).toEqual(['log', 'log', 'evaluation', 'log', 'log', 'evaluation'])
+  })
+
+  it('has the same losses for the same seed and others for another', async () => {
+    const first = await losses('seed-a', { maxSteps: 3 })
+    expect(await losses('seed-b', { maxSteps: 3 })).toEqual(first)
+    expect(await losses('seed-c', { maxSteps: 3 }, {}, { ...lora, seed: 7 })).not.toEqual(first)
+  })
+
+  it('leaves as many live bytes as it found', async () => {
+    await withTrainer('bytes', { maxSteps: 3 }, async (trainer, model) => {
+      await model.device.flush()
+      const before = model.device.statistics().liveBytes
+      const during: number[] = []
+      trainer.on('step', ({ liveBytes }) => during.push(liveBytes))
+      await trainer.train()
+      expect(model.device.statistics().liveBytes, model.device.leakReport().join('\n')).toBe(before)
+    })
+    expect(device('meta').statistics().liveBytes, device('meta').leakReport().join('\n')).toBe(0)
+  })
+
+  it('overfits one batch', async () => {
+    const args = { maxSteps: 60, learningRate: 2e-2, lrSchedulerType: 'constant', weightDecay: 0, gradientAccumulationSteps: 1 } as const
+    const options = { ...lora, config: { type: 'lora', r: 8, loraAlpha: 16 } }
+    const seen = await losses('overfit', args, { trainDataset: rowBatches(rows.slice(0, 1)) }, options)
+    expect(seen[0]).toBeGreaterThan(5)
+    expect(seen.at(-1)).toBeLessThan(0.1)
+  })
+
+  it.each(['adamw_8bit', 'sgd'])('trains with %s', async (optim) => {
+    const seen = await losses(optim, { maxSteps: 12, optim, learningRate: optim === 'sgd' ? 0.5 : 1e-2, lrSchedulerType: 'constant' })
+    expect(seen.at(-1)).toBeLessThan((seen[0] ?? 0) - 0.3)
+  })
+
+  it('stops early', async () => {
+    const result = await withTrainer(
+      'early',
+      { maxSteps: 50, evalSteps: 1, earlyStopPatience: 2, learningRate: 0 },
+      (trainer) => trainer.train(),
+      { evalDataset: rowBatches(rows.slice(0, 1), 'evaluation') },
+    )
+    expect([result.reason, result.step]).toEqual(['early-stop', 3])
+    expect(result.bestCheckpoint).toContain('checkpoint-1')
+  })
+})
+
+describe('resuming', () => {
+  it('gives the bits of an uninterrupted run after an abort, and says how to go on', async () => {
+    const args = { maxSteps: 6, saveSteps: 100 }
+    await losses('whole', args)
+    const controller = new AbortController()
+    const aborted = await withTrainer(
+      'parts',
+      args,
+      (trainer) => {
+        trainer.on('step', ({ step }) => {
+          if (step === 2) controller.abort()
+        })
+        return trainer.train()
+      },
+      { signal: controller.signal },
+    )
+    expect(aborted.reason).toBe('aborted')
+    expect(aborted.step).toBeLessThan(6)
+    expect(aborted.resumeHint).toContain('resumeFromCheckpoint: auto')
+    await losses('parts', { ...args, resumeFromCheckpoint: 'auto' })
+    for (const name of ['adapter_model.safetensors', 'optimizer.safetensors']) {
+      const [whole, parts] = await Promise.all(['whole', 'parts'].map((run) => readFile(join(root, run, 'checkpoint-6', name))))
+      expect(parts?.equals(whole as Buffer), name).toBe(true)
+    }
+  })
+
+  it('is exact for full fine-tuning and 8-bit states too', async () => {
+    const args = { maxSteps: 4, saveSteps: 2, optim: 'adamw_8bit', saveTotalLimit: 5 } as const
+    const options: SwiftModelOptions = { config: { type: 'full' }, computeDtype: 'float32' }
+    await losses('full-whole', args, {}, options)
+    await losses('full-parts', { ...args, resumeFromCheckpoint: join(root, 'full-whole', 'checkpoint-2') }, {}, options)
+    for (const name of ['model.safetensors', 'optimizer.safetensors']) {
+      const [whole, parts] = await Promise.all(['full-whole', 'full-parts'].map((run) => readFile(join(root, run, 'checkpoint-4', name))))
+      expect(parts?.equals(whole as Buffer), name).toBe(true)
+    }
+  })
+
+  it('refuses a folder with another run, other data, and a folder that is no checkpoint', async () => {
+    await losses('taken', { maxSteps: 2 })
+    await expect(losses('taken', { maxSteps: 2 })).rejects.toMatchObject({ code: 'ERR_RUN_EXISTS' })
+    const resume = { maxSteps: 4, resumeFromCheckpoint: 'auto' }
+    await expect(losses('taken', resume, { trainDataset: rowBatches(rows, 'other') })).rejects.toMatchObject({ code: 'ERR_RESUME_MISMATCH' })
+    await expect(losses('new', { ...resume, resumeFromCheckpoint: root })).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_MISSING' })
+  })
+})
+
+describe('the watchdog', () => {
+  const broken: PackedBatch = { ...(rowBatches(rows).batch({ epoch: 0, batchIndex: 0 })), lossWeights: new Float32Array(17).fill(Number.NaN) }
+  const batches = [0, 1, 2].map((batchIndex) => rowBatches(rows).batch({ epoch: 0, batchIndex }))
+  const source = fixedBatches([...batches, broken], 'broken')
+
+  it('stops a run whose loss is NaN and keeps the last good checkpoint', async () => {
+    const args = { maxSteps: 8, gradientAccumulationSteps: 1, saveSteps: 1 }
+    await expect(losses('nan', args, { trainDataset: source })).rejects.toMatchObject({
+      code: 'ERR_LOSS_NOT_FINITE',
+      message: expect.stringMatching(/Step 4.*checkpoint-3/s),
+    })
+    expect((await readdir(join(root, 'nan'))).filter((name) => name.startsWith('checkpoint'))).toEqual(['checkpoint-2', 'checkpoint-3'])
+  })
+
+  it('skips as many updates as it may', async () => {
+    const args = { maxSteps: 6, gradientAccumulationSteps: 1, saveSteps: 100, skipNonFiniteSteps: 1 }
+    const result = await withTrainer('skip', args, (trainer) => trainer.train(), { trainDataset: source })
+    expect([result.reason, result.skippedSteps]).toEqual(['finished', 1])
+    expect(Number.isFinite(result.loss)).toBe(true)
+  })
+})
+
+describe('the plan', () => {
+  it('forecasts the peak of the run, and says what it rests on', async () => {
+    await withTrainer('plan', { maxSteps: 3 }, async (trainer) => {
+      const plan = await trainer.plan()
+      expect(plan.print()).toMatch(/recompute +none/)
+      expect(plan.fields.workPerStep.flops).toBeGreaterThan(1e6)
+      const { planComparison } = await trainer.train()
+      expect(Math.abs(planComparison?.bytesError ?? 1)).toBeLessThan(0.02)
+    })
+  })
+
+  it('recomputes as little as fits, and refuses with the change that would fit', async () => {
+    const limits = await withTrainer('limits', {}, async (trainer) => (await trainer.plan()).memory)
+    const planWith = (memoryLimit: number): ReturnType<SftTrainer['plan']> =>
+      withTrainer('limits', { memoryLimit }, (trainer) => trainer.plan())
+    const tight = await planWith(limits.peakBytes - 1)
+    expect(['selective', 'full']).toContain(tight.fields.recompute)
+    expect(tight.memory.peakBytes).toBeLessThan(limits.peakBytes)
+    const refused = planWith(limits.modelBytes + 40_000)
+    await expect(refused).rejects.toMatchObject({ code: 'ERR_PLAN_MEMORY', remedy: expect.stringMatching(/maxLength ≤ \d+/) })
+    await expect(planWith(1000)).rejects.toMatchObject({ code: 'ERR_PLAN_MEMORY', remedy: expect.stringContaining('smaller model') })
+  })
+})
