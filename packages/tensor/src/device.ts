@@ -1,4 +1,4 @@
-import { cpuInfo } from '@swift/kernels'
+import { cpuInfo, type NativeFile } from '@swift/kernels'
 import { SwiftError, type ComputeDType, type DType, type MarkStream } from '@swift/spec'
 import { encodeCall, type OpAttributes, type OpInputs } from './encode-call.ts'
 import { memoryCategories, type MemoryCategory } from './category.ts'
@@ -106,6 +106,17 @@ export class Device implements MarkStream {
     const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength)
     const code = dtypeNames.indexOf(dtype)
     const id = guarded(() => runtime().upload(this.index, code, Float64Array.from(shape), bytes))
+    return new Tensor(id, [...shape], dtype, this)
+  }
+
+  /**
+   * A tensor over a region of a mapped file: no copy where the device can read it in place. It is read-only.
+   * @throws `ERR_FILE_TRUNCATED` when the region exceeds the file
+   */
+  map(file: NativeFile, region: { readonly dtype: DType; readonly shape: readonly number[]; readonly byteOffset: number }): Tensor {
+    const { dtype, shape, byteOffset } = region
+    const code = dtypeNames.indexOf(dtype)
+    const id = guarded(() => runtime().map(this.index, code, Float64Array.from(shape), file, byteOffset))
     return new Tensor(id, [...shape], dtype, this)
   }
 

@@ -1,0 +1,50 @@
+import type { AttachedAdapter, LinearLayer, LowRankBranch } from '@swift/spec'
+import { linear, type Parameter, type RandomStream, type Tensor } from '@swift/tensor'
+
+/** What the layers of one model share while it runs. */
+export interface RunState {
+  /** Numbers dropout masks; undefined outside training. */
+  random: RandomStream | undefined
+}
+
+/** A linear layer of a model: weight in any format, optional bias, optional adapter. */
+export class Linear implements LinearLayer {
+  readonly path: string
+  readonly weight: Parameter
+  readonly bias: Parameter | undefined
+  /** The adapter that computes this layer now, if any. */
+  adapter: AttachedAdapter<Tensor> | undefined
+  readonly #state: RunState
+
+  constructor(path: string, weight: Parameter, bias: Parameter | undefined, state: RunState) {
+    this.path = path
+    this.weight = weight
+    this.bias = bias
+    this.#state = state
+  }
+
+  /** K. */
+  get inFeatures(): number {
+    return this.weight.value.shape[1] ?? 0
+  }
+
+  /** N. */
+  get outFeatures(): number {
+    return this.weight.value.shape[0] ?? 0
+  }
+
+  /** Output of the layer, its adapter included: x [T, K] → [T, N]. */
+  forward(x: Tensor): Tensor {
+    return this.adapter === undefined ? this.base(x) : this.adapter.forward(x)
+  }
+
+  /** Output without the adapter, with a low-rank branch when one is given: x [T, K] → [T, N]. */
+  base(x: Tensor, branch?: LowRankBranch<Tensor>): Tensor {
+    const bias = this.bias?.value
+    if (branch === undefined) return linear(x, this.weight.value, { bias })
+    const dropout = this.#state.random === undefined ? 0 : (branch.dropout ?? 0)
+    const seed = dropout > 0 ? (this.#state.random?.next() ?? 0) : 0
+    const { a, b, scale } = branch
+    return linear(x, this.weight.value, { bias, branch: { a, b, scale, dropout, seed } })
+  }
+}
