@@ -7,6 +7,7 @@ import {
   linearCrossEntropy,
   logProbs,
   rmsNorm,
+  scope,
   type Device,
   type Parameter,
   type RandomStream,
@@ -111,7 +112,13 @@ export class CausalLM implements Disposable {
     state.random = options.random
     try {
       let stream: Stream = { delta: embedding(inputIds, this.#parts.embedding.value) }
-      for (const layer of this.layers) stream = this.#checkpointed(layer, stream, placement, options.random)
+      for (const layer of this.layers) {
+        const { delta, residual } = stream
+        stream = this.#checkpointed(layer, stream, placement, options.random)
+        // The tape has handles of its own to what backward needs; nobody reads these again.
+        delta.release()
+        residual?.release()
+      }
       return this.#finish(stream)
     } finally {
       state.random = undefined
@@ -132,7 +139,9 @@ export class CausalLM implements Disposable {
       }
     }
     const inputs = stream.residual === undefined ? [stream.delta] : [stream.delta, stream.residual]
-    const [delta, residual] = checkpoint((...tensors) => body(tensors[0] as Tensor, tensors[1]), inputs, random)
+    // A scope per layer: without it every intermediate would live until the whole forward pass ends.
+    const outputs = scope(() => checkpoint((...tensors) => body(tensors[0] as Tensor, tensors[1]), inputs, random))
+    const [delta, residual] = outputs
     return { delta: delta as Tensor, residual }
   }
 
@@ -177,7 +186,10 @@ export class CausalLM implements Disposable {
     const placement: Placement = { positions, slots, inverseFrequencies, attentionScale }
     let stream: Stream = { delta: embedding(inputIds, this.#parts.embedding.value) }
     this.layers.forEach((layer, index) => {
-      stream = layer.forward(stream, placement, cache.layers[index])
+      const { delta, residual } = stream
+      stream = scope(() => layer.forward({ delta, residual }, placement, cache.layers[index]))
+      delta.release()
+      residual?.release()
     })
     const hidden = this.#finish(stream)
     return this.logits(rows === undefined ? hidden : gatherRows(hidden, rows))
@@ -188,6 +200,14 @@ export class CausalLM implements Disposable {
     for (const parameter of this.parameters()) parameter[Symbol.dispose]()
     this.#parts.inverseFrequencies.release()
   }
+}
+
+/** One step of the stream: what the step made is freed with it, and the stream before it too (a tape keeps its own). */
+function advance(before: Stream, step: (before: Stream) => Stream): Stream {
+  const after = scope(() => step(before))
+  before.delta.release()
+  before.residual?.release()
+  return after
 }
 
 function parametersOf({ weight, bias }: Linear): Parameter[] {
