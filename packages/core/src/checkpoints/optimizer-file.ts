@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { readSafetensors, writeSafetensors } from '@swift/models'
 import { SwiftError, type OptimizerState } from '@swift/spec'
-import { keep, withCategory, type Device, type Tensor } from '@swift/tensor'
+import { clone, keep, withCategory, type Device, type Tensor } from '@swift/tensor'
 
 const file = 'optimizer.safetensors'
 
@@ -33,7 +33,7 @@ export async function readOptimizerState(
       if (!parameters.has(parameter)) throw unknownParameter(folder, parameter)
       const entries = state.get(parameter) ?? new Map<string, Tensor>()
       // A copy of its own: the file may be mapped, and the update writes in place.
-      entries.set(key.slice(dot + 1), keep(withCategory('optimizer', () => device.run('clone', { x: tensor })[0] as Tensor)))
+      entries.set(key.slice(dot + 1), keep(withCategory('optimizer', () => clone(tensor))))
       state.set(parameter, entries)
     }
   } finally {

@@ -1,4 +1,4 @@
-import { Generator, type CausalLM } from '@swift/models'
+import { Generator, type CausalLM, type TokenGenerationOptions } from '@swift/models'
 import type { ChatMessage, ChatTemplate, Tokenizer } from '@swift/spec'
 import type { GenerationOptions } from '../options/generation-options.ts'
 import { generationOptions } from '../options/option-tables.ts'
@@ -12,6 +12,8 @@ export interface TextModel {
   readonly tokenizer: Tokenizer
   /** Chats to text. */
   readonly chatTemplate: ChatTemplate
+  /** What its `generation_config.json` says. */
+  readonly generationDefaults: GenerationOptions
 }
 
 /** What is asked: one user's message, or a chat. */
@@ -44,21 +46,22 @@ function promptIds(model: TextModel, prompt: Prompt, options: GenerateOptions): 
   return tokenizer.encode(text).ids
 }
 
-type Settings = Parameters<Generator['generate']>[2]
-
-function settingsOf(model: TextModel, options: GenerateOptions): Settings {
-  const { seed, system: _system, raw: _raw, chatTemplateKwargs: _variables, signal, ...sampling } = options
-  const values = parseOptions('generate', generationOptions, sampling)
-  return { ...values, seed: seed ?? 42, stopTokenIds: model.tokenizer.stopTokenIds, ...(signal === undefined ? {} : { signal }) } as Settings
+function settingsOf(model: TextModel, options: GenerateOptions): TokenGenerationOptions {
+  const { seed, system: _system, raw: _raw, chatTemplateKwargs: _variables, signal, ...given } = options
+  const values = parseOptions('generate', generationOptions, { ...model.generationDefaults, ...given }) as GenerationOptions
+  return {
+    ...values,
+    seed: seed ?? 42,
+    stopTokenIds: model.tokenizer.stopTokenIds,
+    ...(signal === undefined ? {} : { signal }),
+  }
 }
 
 /** Generates one answer, in pieces that never end inside a character. */
 export async function* generatePieces(model: TextModel, prompt: Prompt, options: GenerateOptions): AsyncGenerator<string, void> {
   const settings = settingsOf(model, options)
-  const stop = new Set(model.tokenizer.stopTokenIds)
   const decoder = model.tokenizer.createStreamDecoder({ skipSpecialTokens: true })
-  for await (const { tokenId } of new Generator().generate(model.network, [promptIds(model, prompt, options)], settings)) {
-    if (stop.has(tokenId)) continue
+  for await (const { tokenId } of Generator.generate(model.network, [promptIds(model, prompt, options)], settings)) {
     const piece = decoder.push(tokenId)
     if (piece !== '') yield piece
   }
@@ -69,10 +72,6 @@ export async function* generatePieces(model: TextModel, prompt: Prompt, options:
 /** Generates answers to several prompts at once. */
 export async function generateAll(model: TextModel, prompts: readonly Prompt[], options: GenerateOptions): Promise<string[]> {
   const ids = prompts.map((prompt) => promptIds(model, prompt, options))
-  const answers: number[][] = prompts.map(() => [])
-  for await (const { index, tokenId } of new Generator().generate(model.network, ids, settingsOf(model, options))) {
-    answers[index]?.push(tokenId)
-  }
-  const stop = new Set(model.tokenizer.stopTokenIds)
-  return answers.map((tokens) => model.tokenizer.decode(tokens.filter((token) => !stop.has(token)), { skipSpecialTokens: true }))
+  const answers = await Generator.generateAll(model.network, ids, settingsOf(model, options))
+  return answers.map((tokens) => model.tokenizer.decode(tokens, { skipSpecialTokens: true }))
 }

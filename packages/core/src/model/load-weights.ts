@@ -1,6 +1,6 @@
 import { readSafetensors, type CausalLM } from '@swift/models'
 import { SwiftError } from '@swift/spec'
-import { withCategory, type Tensor } from '@swift/tensor'
+import { clone, withCategory } from '@swift/tensor'
 
 /**
  * Replaces every trained weight by that of a checkpoint, bit for bit.
@@ -21,7 +21,7 @@ export async function loadWeights(model: CausalLM, folder: string): Promise<void
           remedy: 'Resume with the model of the run that wrote it',
         })
       }
-      parameter.replace(withCategory('weights', () => model.device.run('clone', { x: tensor })[0] as Tensor))
+      parameter.replace(withCategory('weights', () => clone(tensor)))
     }
   } finally {
     stored[Symbol.dispose]()

@@ -3,11 +3,13 @@ import { loadCausalLM, loadChatTemplate, loadTokenizer, saveCausalLM, type Causa
 import { SwiftError, type ChatMessage, type ChatTemplate, type Tokenizer } from '@swift/spec'
 import { device as openDevice, type Device } from '@swift/tensor'
 import { writeFolderAtomically } from '../checkpoints/atomic-folder.ts'
+import type { GenerationOptions } from '../options/generation-options.ts'
 import { parseOptions } from '../options/parse-options.ts'
 import { swiftModelOptions } from '../options/swift-model-table.ts'
 import { pluginRegistry, type PluginRegistry } from '../plugins/plugin-registry.ts'
 import type { Trainable } from '../training/trainable.ts'
 import { AttachedAdapters } from './attached-adapters.ts'
+import { readGenerationDefaults } from './generation-defaults.ts'
 import { generateAll, generatePieces, type GenerateOptions, type TextModel } from './generate.ts'
 import { Generation } from './generation.ts'
 import { loadWeights } from './load-weights.ts'
@@ -47,6 +49,7 @@ export class SwiftModel implements TextModel, Disposable {
   #merged: MergedWeights | undefined
   #tokenizer: Tokenizer | undefined
   #template: ChatTemplate | undefined
+  #generationDefaults: GenerationOptions = {}
   #isTraining = false
 
   private constructor({ folder, network, tuner, quantizer, options, registry }: Parts) {
@@ -119,6 +122,7 @@ export class SwiftModel implements TextModel, Disposable {
       throw error
     })
     if (this.#tokenizer !== undefined) this.#template = await loadChatTemplate(this.folder)
+    this.#generationDefaults = await readGenerationDefaults(this.folder)
   }
 
   /** The same model on the `meta` device: shapes and bytes without values, for plans. The caller disposes it. */
@@ -155,6 +159,11 @@ export class SwiftModel implements TextModel, Disposable {
   get chatTemplate(): ChatTemplate {
     void this.tokenizer
     return this.#template as ChatTemplate
+  }
+
+  /** Sampling that its `generation_config.json` recommends. */
+  get generationDefaults(): GenerationOptions {
+    return this.#generationDefaults
   }
 
   /** The attached adapter, if any. */
@@ -212,14 +221,19 @@ export class SwiftModel implements TextModel, Disposable {
    * @throws `ERR_DISK_FULL`
    */
   async save(folder: string): Promise<void> {
-    await writeFolderAtomically(resolve(folder), (target) => this.writeTrained(target))
+    await writeFolderAtomically(resolve(folder), (target) => this.#write(target))
   }
 
-  /** Writes what {@link save} saves into a folder that exists, without its atomicity. */
+  /** Writes what is trained into a folder that exists, in the precision it is trained in, for checkpoints. */
   async writeTrained(folder: string): Promise<void> {
+    await this.#write(folder, 'float32')
+  }
+
+  async #write(folder: string, dtype?: 'float32'): Promise<void> {
     if (this.#adapters !== undefined && !this.isMerged) return this.#adapters.save(folder, this.folder)
     await saveCausalLM(this.network, folder, {
       tokenizerFolder: this.folder,
+      ...(dtype === undefined ? {} : { dtype }),
       ...(this.#quantizer === undefined ? {} : { quantizer: this.#quantizer }),
     })
   }

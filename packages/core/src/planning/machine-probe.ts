@@ -1,4 +1,4 @@
-import { add, full, linear, scope, type Device } from '@swift/tensor'
+import { add, clearGradient, full, linear, scope, sum, Tape, type Device } from '@swift/tensor'
 
 /** What this machine does in a few short trials, as the plan's clock. */
 export interface MachineProbe {
@@ -6,7 +6,7 @@ export interface MachineProbe {
   readonly flopsPerSecond: number
   /** Rate of an element-wise op that streams through memory. */
   readonly bytesPerSecond: number
-  /** Time of an op that does almost nothing. */
+  /** Time of an op that does almost nothing, its recording and its call included. */
   readonly secondsPerOp: number
   /** Time the trials took. */
   readonly durationSeconds: number
@@ -16,7 +16,8 @@ export interface MachineProbe {
 const productRows = 256
 const productSeconds = 0.1
 const streamElements = 4 * 2 ** 20
-const smallOps = 64
+const chainLength = 32
+const chainRepeats = 3
 
 async function secondsOf(device: Device, body: () => void): Promise<number> {
   await device.flush()
@@ -28,7 +29,7 @@ async function secondsOf(device: Device, body: () => void): Promise<number> {
 
 /**
  * Measures the machine in about 0.2 s: a matrix product of `[256, width]` by `[width, width]` in the device's compute
- * dtype, an addition of 16 MiB tensors, and tiny additions.
+ * dtype, an addition of 16 MiB tensors, and a chain of tiny products with its gradient.
  * @param width - inner extent of the model's products; clamped to 256 … 2048
  */
 export async function probeMachine(device: Device, width: number): Promise<MachineProbe> {
@@ -71,15 +72,31 @@ async function probeStream(device: Device): Promise<number> {
   }
 }
 
+/** A chain of tiny products, recorded and run backward as a training step does it. */
 async function probeSmallOps(device: Device): Promise<number> {
-  const x = full(device, [16], 1)
-  try {
-    const seconds = await secondsOf(device, () => {
-      for (let repeat = 0; repeat < smallOps; repeat += 1) scope(() => void add(x, x))
+  const x = full(device, [1, 16], 1)
+  const weight = full(device, [16, 16], 0.01)
+  weight.requiresGrad = true
+  const once = (): void =>
+    scope(() => {
+      using tape = new Tape()
+      const total = tape.record(() => {
+        let y = x
+        for (let link = 0; link < chainLength; link += 1) y = linear(y, weight)
+        return sum(y)
+      })
+      tape.backward(total)
+      clearGradient(weight)
     })
-    return seconds / smallOps
+  try {
+    // The first rounds compile this code; steps run it many times.
+    await secondsOf(device, () => Array.from({ length: chainRepeats }, once))
+    const opsBefore = device.statistics().ops
+    const seconds = await secondsOf(device, () => Array.from({ length: chainRepeats }, once))
+    return seconds / Math.max(1, device.statistics().ops - opsBefore)
   } finally {
     x.release()
+    weight.release()
   }
 }
 

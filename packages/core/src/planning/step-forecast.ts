@@ -40,7 +40,7 @@ export interface MetaRun {
 
 const unmetered = RunEnergy.none('a forecast uses no energy worth a phase')
 
-function runOnMeta({ model, trainables }: MetaRun, batch: PackedBatch, recompute: RecomputePolicy, count: number): void {
+function runOnMeta({ model }: MetaRun, batch: PackedBatch, recompute: RecomputePolicy, count: number): void {
   using sums = new RunningSums()
   using phase = unmetered.phase('plan')
   const random = new RandomStream(0)

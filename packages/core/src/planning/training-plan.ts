@@ -117,6 +117,11 @@ export class TrainingPlan {
     return printPlan(this)
   }
 
+  /** As {@link print}. */
+  toString(): string {
+    return this.print()
+  }
+
   /** Plain JSON: the fields and what follows from them. */
   toJSON(): object {
     const { secondsPerStep, seconds, joules, carbonGrams } = this

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { createBatchPlan, prepareDataset, TokenizedDataset, type DatasetReport } from '@swift/data'
+import { createBatchPlan, prepareDataset, type DatasetReport, type TokenizedDataset } from '@swift/data'
 import { SwiftError } from '@swift/spec'
 import type { NoteEvent, ProgressEvent } from '../events/training-event.ts'
 import type { SwiftModel } from '../model/swift-model.ts'
@@ -66,7 +66,7 @@ export async function prepareBatches(request: PrepareRequest): Promise<PreparedB
     return batchesOfPlan(createBatchPlan(data, { maxLength: longest, packing, batchSize, seed: args.seed, shuffle }))
   }
   const sourceOf = (data: TokenizedDataset | BatchSource, shuffle: boolean): BatchSource =>
-    data instanceof TokenizedDataset ? planOf(data, shuffle) : data
+    'batchesPerEpoch' in data ? data : planOf(data, shuffle)
   if (!isText(trainDataset)) {
     if (evalDataset !== undefined && isText(evalDataset)) throw mixedData()
     const evaluation = evalDataset === undefined ? undefined : sourceOf(evalDataset, false)

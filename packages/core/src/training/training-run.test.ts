@@ -110,8 +110,8 @@ describe('a run', () => {
   })
 
   it('overfits one batch', async () => {
-    const args = { maxSteps: 60, learningRate: 2e-2, lrSchedulerType: 'constant', weightDecay: 0, gradientAccumulationSteps: 1 } as const
-    const options = { ...lora, config: { type: 'lora', r: 8, loraAlpha: 16 } }
+    const args = { maxSteps: 60, learningRate: 1e-2, lrSchedulerType: 'constant', weightDecay: 0, gradientAccumulationSteps: 1 } as const
+    const options: SwiftModelOptions = { config: { type: 'full' }, computeDtype: 'float32' }
     const seen = await losses('overfit', args, { trainDataset: rowBatches(rows.slice(0, 1)) }, options)
     expect(seen[0]).toBeGreaterThan(5)
     expect(seen.at(-1)).toBeLessThan(0.1)
@@ -204,7 +204,7 @@ describe('the watchdog', () => {
 
 describe('the plan', () => {
   it('forecasts the peak of the run, and says what it rests on', async () => {
-    await withTrainer('plan', { maxSteps: 3 }, async (trainer) => {
+    await withTrainer('plan', { maxSteps: 6, gradientAccumulationSteps: 1 }, async (trainer) => {
       const plan = await trainer.plan()
       expect(plan.print()).toMatch(/recompute +none/)
       expect(plan.fields.workPerStep.flops).toBeGreaterThan(1e6)
@@ -214,14 +214,20 @@ describe('the plan', () => {
   })
 
   it('recomputes as little as fits, and refuses with the change that would fit', async () => {
-    const limits = await withTrainer('limits', {}, async (trainer) => (await trainer.plan()).memory)
-    const planWith = (memoryLimit: number): ReturnType<SftTrainer['plan']> =>
-      withTrainer('limits', { memoryLimit }, (trainer) => trainer.plan())
-    const tight = await planWith(limits.peakBytes - 1)
-    expect(['selective', 'full']).toContain(tight.fields.recompute)
-    expect(tight.memory.peakBytes).toBeLessThan(limits.peakBytes)
-    const refused = planWith(limits.modelBytes + 40_000)
+    const planWith = (args: TrainerOptions): ReturnType<SftTrainer['plan']> =>
+      withTrainer('limits', args, (trainer) => trainer.plan())
+    const peakOf = async (recompute: 'none' | 'selective' | 'full'): Promise<number> =>
+      (await planWith({ recompute })).memory.peakBytes
+    const [none, selective, full] = [await peakOf('none'), await peakOf('selective'), await peakOf('full')]
+    expect(none).toBeGreaterThan(selective)
+    expect(selective).toBeGreaterThan(full)
+    expect((await planWith({})).fields).toMatchObject({ recompute: 'none', recomputeReason: expect.stringContaining('fits') })
+    expect((await planWith({ memoryLimit: none - 1 })).fields.recompute).toBe('selective')
+    expect((await planWith({ memoryLimit: selective - 1 })).fields.recompute).toBe('full')
+    const asked = planWith({ memoryLimit: selective, recompute: 'none' })
+    await expect(asked).rejects.toMatchObject({ code: 'ERR_PLAN_MEMORY', remedy: expect.stringContaining('recompute: full') })
+    const refused = planWith({ memoryLimit: full - 1 })
     await expect(refused).rejects.toMatchObject({ code: 'ERR_PLAN_MEMORY', remedy: expect.stringMatching(/maxLength ≤ \d+/) })
-    await expect(planWith(1000)).rejects.toMatchObject({ code: 'ERR_PLAN_MEMORY', remedy: expect.stringContaining('smaller model') })
+    await expect(planWith({ memoryLimit: 1000 })).rejects.toMatchObject({ code: 'ERR_PLAN_MEMORY', remedy: expect.stringContaining('smaller model') })
   })
 })
