@@ -8,6 +8,8 @@ export {
   formatKilowattHours,
   Ledger,
   StaticCarbonProvider,
+  addSplits,
+  toJoules,
 } from '@swift/energy'
 export type { LedgerOptions, LiveEnergy, ReportOptions } from '@swift/energy'
 export { describeCpu, device, opNames, type CpuDescription } from '@swift/tensor'

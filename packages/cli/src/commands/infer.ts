@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { formatJoulesPerToken, Ledger, optionTables, toJoules, type GenerateOptions, type SwiftModel } from '@swift/core'
+import { addSplits, formatJoulesPerToken, Ledger, optionTables, toJoules, type GenerateOptions, type SwiftModel } from '@swift/core'
 import { SwiftError, type ChatMessage, type OptionTable } from '@swift/spec'
 import type { Command, CommandCall } from '../arguments/command.ts'
 import { printJson, printLine } from '../output/output.ts'
@@ -81,7 +81,8 @@ async function metered(model: SwiftModel, call: CommandCall, body: () => Promise
     await model.device.flush()
     phase.end()
     const seconds = (performance.now() - start) / 1000
-    const { energy } = await ledger.settle(phase)
+    const { active, idle } = await ledger.settle(phase)
+    const energy = addSplits(active, idle)
     const tokens = answers.reduce((sum, text) => sum + model.tokenizer.encode(text).ids.length, 0)
     if (call.output.json) {
       const joules = { measured: energy.measured && toJoules(energy.measured.nanojoules), modelled: energy.modelled && toJoules(energy.modelled.nanojoules) }

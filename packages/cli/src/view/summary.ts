@@ -1,4 +1,4 @@
-import { formatCarbonSplit, formatEnergySplit, formatJoulesPerToken, type TrainResult } from '@swift/core'
+import { formatBytes, formatCarbonSplit, formatDuration, formatEnergySplit, formatJoulesPerToken, type TrainResult } from '@swift/core'
 import { paint, printLine, type OutputMode } from '../output/output.ts'
 import { formatTable } from '../output/table.ts'
 
@@ -24,6 +24,16 @@ function energyRows(result: TrainResult): string[][] {
   ]
 }
 
+function planRows({ planComparison: compared }: TrainResult): string[][] {
+  if (compared === undefined) return []
+  const { forecastBytes, actualBytes, bytesError, forecastSeconds, actualSeconds, secondsError } = compared
+  const error = (value: number): string => `${value >= 0 ? '+' : ''}${(100 * value).toFixed(1)} %`
+  return [
+    ['plan, memory', `${formatBytes(forecastBytes)} forecast, ${formatBytes(actualBytes)} used (${error(bytesError)})`],
+    ['plan, time', `${formatDuration(forecastSeconds)} forecast, ${formatDuration(actualSeconds)} used (${error(secondsError)})`],
+  ]
+}
+
 /** The end of a run as a table: losses, energy, plan against run, where things are and what to do next. */
 export function printSummary(result: TrainResult, { command, values, output }: SummaryContext): void {
   const { reason, step, totalSteps, loss, bestEvaluationLoss, durationMs, tokens } = result
@@ -33,13 +43,13 @@ export function printSummary(result: TrainResult, { command, values, output }: S
     ...(bestEvaluationLoss === undefined ? [] : [['best evaluation', bestEvaluationLoss.toFixed(4)]]),
     ...(result.skippedSteps === 0 ? [] : [['skipped updates', String(result.skippedSteps)]]),
     ...energyRows(result),
+    ...planRows(result),
     ...(result.lastCheckpoint === undefined ? [] : [['checkpoint', result.lastCheckpoint]]),
     ...(result.bestCheckpoint === undefined ? [] : [['best', result.bestCheckpoint]]),
   ]
   printLine()
   printLine(paint(output, 'bold', reason === 'finished' ? 'done' : reason))
   printLine(formatTable(rows))
-  if (result.planComparison !== undefined) printLine(`\n${result.planComparison.print()}`)
   if (result.resumeHint !== undefined) printLine(`\n${result.resumeHint}`)
   else if (result.lastCheckpoint !== undefined && values['tunerType'] !== 'full' && command === 'sft') {
     printLine(`\ntry it: swift infer --model ${String(values['model'])} --adapter ${result.bestCheckpoint ?? result.lastCheckpoint}`)

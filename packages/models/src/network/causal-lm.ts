@@ -202,14 +202,6 @@ export class CausalLM implements Disposable {
   }
 }
 
-/** One step of the stream: what the step made is freed with it, and the stream before it too (a tape keeps its own). */
-function advance(before: Stream, step: (before: Stream) => Stream): Stream {
-  const after = scope(() => step(before))
-  before.delta.release()
-  before.residual?.release()
-  return after
-}
-
 function parametersOf({ weight, bias }: Linear): Parameter[] {
   return bias === undefined ? [weight] : [weight, bias]
 }
