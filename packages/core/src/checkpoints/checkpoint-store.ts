@@ -2,6 +2,7 @@ import { access, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { SwiftError, type OptimizerState } from '@swift/spec'
 import type { Tensor } from '@swift/tensor'
+import { readAdapterConfig, type AttachedAdapters } from '../model/attached-adapters.ts'
 import type { SwiftModel } from '../model/swift-model.ts'
 import { writeFolderAtomically } from './atomic-folder.ts'
 import { listCheckpoints, pruneCheckpoints } from './list-checkpoints.ts'
@@ -68,6 +69,7 @@ async function writeCheckpoint(
  * @throws `ERR_CHECKPOINT_INVALID`, `ERR_ADAPTER_TENSORS`
  */
 export async function restoreCheckpoint(path: string, model: SwiftModel, trainer: TrainerState): Promise<OptimizerState<Tensor>> {
+  if (model.adapters !== undefined) checkAdapter(path, model.adapters, await readAdapterConfig(path))
   await model.loadTrained(path)
   const names = new Set(model.trainables().map(({ name }) => name))
   const hasState = await access(join(path, 'optimizer.safetensors')).then(
@@ -81,5 +83,23 @@ export async function restoreCheckpoint(path: string, model: SwiftModel, trainer
     asked: `Resuming from ${path}`,
     found: `optimizer.safetensors is missing, and ${trainer.optimizer.id} has state after ${trainer.optimizer.updates} updates`,
     remedy: 'Use a whole checkpoint, or start anew with its adapter',
+  })
+}
+
+/** Options of an adapter that may change between the parts of a run. */
+const changeable: ReadonlySet<string> = new Set(['loraDropout', 'loraPlusRatio', 'targetModules', 'excludeModules'])
+
+/** Whether the adapter's scale, rank and the like are those of the checkpoint: its tensors alone do not tell. */
+function checkAdapter(path: string, { adapter, options }: AttachedAdapters, config: Readonly<Record<string, unknown>>): void {
+  const saved = adapter.doReadConfig(config)
+  const differences = Object.entries(saved).filter(
+    ([name, value]) => !changeable.has(name) && JSON.stringify(value) !== JSON.stringify(options[name]),
+  )
+  if (differences.length === 0) return
+  throw new SwiftError({
+    code: 'ERR_RESUME_MISMATCH',
+    asked: `Resuming from ${path}`,
+    found: differences.map(([name, value]) => `${name} was ${JSON.stringify(value)} and is ${JSON.stringify(options[name])}`).join('; '),
+    remedy: 'Resume with the adapter options of the run that wrote it',
   })
 }

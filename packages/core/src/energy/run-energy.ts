@@ -29,6 +29,8 @@ export class RunEnergy implements AsyncDisposable {
   /** Why there is none. */
   readonly unavailable: string | undefined
   readonly #owned: boolean
+  #atClose: LedgerSnapshot | undefined
+  #isClosed = false
 
   private constructor(ledger: Ledger | undefined, unavailable: string | undefined, owned: boolean) {
     this.ledger = ledger
@@ -59,6 +61,7 @@ export class RunEnergy implements AsyncDisposable {
 
   /** Opens a phase, on a device when one is given. */
   phase(path: string, stream?: MarkStream): OpenPhase {
+    if (this.#isClosed) return unmetered
     return this.ledger?.phase(path, stream === undefined ? {} : { stream }) ?? unmetered
   }
 
@@ -69,7 +72,7 @@ export class RunEnergy implements AsyncDisposable {
 
   /** What a checkpoint keeps; undefined without a ledger. */
   async snapshot(): Promise<LedgerSnapshot | undefined> {
-    return this.ledger?.snapshot()
+    return this.#isClosed ? this.#atClose : this.ledger?.snapshot()
   }
 
   /** Energy by epoch; undefined without a ledger. */
@@ -79,7 +82,11 @@ export class RunEnergy implements AsyncDisposable {
 
   /** Closes a ledger that {@link RunEnergy.open} opened. */
   async close(): Promise<void> {
-    if (this.#owned) await this.ledger?.close()
+    if (!this.#owned || this.#isClosed) return
+    // A checkpoint written after the run, such as after a full disk was cleared, still holds its energy.
+    this.#atClose = await this.ledger?.snapshot().catch(() => undefined)
+    this.#isClosed = true
+    await this.ledger?.close()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

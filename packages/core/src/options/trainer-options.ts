@@ -34,9 +34,9 @@ export interface TrainerOptions {
   readonly seed?: number
   /** Steps between log lines. Default 5. */
   readonly loggingSteps?: number
-  /** Steps between evaluations. Default: the end of every epoch. */
+  /** Steps between evaluations. Default: the end of every epoch, at most ten times a run. */
   readonly evalSteps?: number
-  /** Steps between checkpoints. Default: `evalSteps`, else the end of every epoch. */
+  /** Steps between checkpoints. Default: `evalSteps`. */
   readonly saveSteps?: number
   /** Checkpoints to keep: the last ones and always the best. Default 2. */
   readonly saveTotalLimit?: number

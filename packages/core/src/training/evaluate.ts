@@ -3,6 +3,9 @@ import { evaluateBatch, type LossModel } from './micro-batch.ts'
 import { RunningSums } from './running-sums.ts'
 import { yieldToEventLoop } from './yield-to-event-loop.ts'
 
+/** Batches queued before waiting for the device, so that a long evaluation does not queue all its inputs at once. */
+const batchesAhead = 16
+
 /** Loss over an evaluation set. */
 export interface EvaluationResult {
   /** Loss in nats per target token, weighted as in training. */
@@ -33,7 +36,8 @@ export async function evaluateLoss(
     } finally {
       model.isTraining = wasTraining
     }
-    await yieldToEventLoop()
+    if (batchIndex % batchesAhead === batchesAhead - 1) await model.device.flush()
+    else await yieldToEventLoop()
   }
   const { lossSum, correct } = await sums.read()
   return { loss: lossSum / trainedWeight, tokenAccuracy: correct / Math.max(1, trainedTokens), trainedTokens }

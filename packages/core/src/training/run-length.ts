@@ -5,6 +5,9 @@ import type { BatchSource } from './batch-source.ts'
 /** Sequences a step should cover when nothing is said: as ms-swift's batch of 16. */
 export const defaultSequencesPerStep = 16
 
+/** Evaluations and checkpoints of a run, at most, when nothing is said: tiny epochs would spend it on saving. */
+const mostIntervals = 10
+
 /** How long a run is and how its batches make steps; derived once and printed by the plan. */
 export interface RunLength {
   /** Micro-batches per optimizer step; the last step of an epoch may have fewer. */
@@ -28,7 +31,7 @@ export function deriveRunLength(args: TrainerArguments, source: BatchSource): Ru
   const epochs = args.numTrainEpochs ?? (args.maxSteps === undefined ? 1 : Number.POSITIVE_INFINITY)
   const ofEpochs = Math.max(1, Math.ceil(stepsPerEpoch * epochs))
   const totalSteps = Math.min(args.maxSteps ?? Number.POSITIVE_INFINITY, ofEpochs)
-  const evalSteps = args.evalSteps ?? stepsPerEpoch
+  const evalSteps = args.evalSteps ?? stepsPerEpoch * Math.ceil(totalSteps / stepsPerEpoch / mostIntervals)
   return {
     gradientAccumulationSteps,
     stepsPerEpoch,

@@ -41,7 +41,7 @@ interface Prepared {
  * The shared trainer: prepares the data, prints the plan, trains, evaluates, writes checkpoints, accounts the energy.
  * Use {@link SftTrainer} or {@link PretrainTrainer}.
  */
-export abstract class Trainer {
+export abstract class Trainer implements Disposable {
   /** What the rows are. */
   protected abstract readonly purpose: 'chat' | 'pretrain'
   /** Arguments of the run. */
@@ -49,6 +49,7 @@ export abstract class Trainer {
   readonly #init: TrainerInit
   readonly #events = new EventStream<TrainingEvent>()
   #run: TrainingRun | undefined
+  #optimizerState: OptimizerState<Tensor> = new Map()
 
   /** @throws `ERR_OPTION_UNKNOWN`, `ERR_OPTION_INVALID` for options of the data */
   constructor(init: TrainerInit) {
@@ -120,17 +121,28 @@ export abstract class Trainer {
   }
 
   /**
-   * Writes a checkpoint of the present state, for instance elsewhere after `ERR_DISK_FULL` freed nothing.
-   * @throws `ERR_TRAINER_IDLE` before the first step
+   * Writes a checkpoint of the present state of a run that a full disk stopped, once there is space.
+   * @throws `ERR_TRAINER_IDLE`, `ERR_DISK_FULL`
    */
   async saveCheckpoint(): Promise<string> {
     if (this.#run !== undefined) return this.#run.save()
     throw new SwiftError({
       code: 'ERR_TRAINER_IDLE',
       asked: 'Saving a checkpoint',
-      found: 'the run has not begun',
-      remedy: 'Call train() first',
+      found: 'there is no run that began and was stopped',
+      remedy: 'Call train(); it saves by itself at the end',
     })
+  }
+
+  /** Frees the optimizer's state that a run stopped by a full disk has kept. The model is the caller's. */
+  dispose(): void {
+    for (const tensors of this.#optimizerState.values()) for (const tensor of tensors.values()) tensor.release()
+    this.#optimizerState.clear()
+    this.#run = undefined
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
   }
 
   async #openRunFolder(runFolder: string): Promise<{ readonly path: string | undefined; readonly state: TrainerState | undefined }> {
@@ -251,11 +263,22 @@ export abstract class Trainer {
       emit: (event) => this.#events.emit(event),
     })
     this.#run = run
-    const reason = await run.run()
+    this.#optimizerState = full.state
+    const reason = await this.#runToEnd(run)
     const peakBytes = model.device.statistics().peakBytes - Math.max(0, others)
-    for (const tensors of full.state.values()) for (const tensor of tensors.values()) tensor.release()
-    full.state.clear()
     return this.#finish(runFolder, reason, run, plan, peakBytes, resumed, energy, batches)
+  }
+
+  /** Runs and frees the optimizer's state, except after a full disk: {@link saveCheckpoint} still needs it. */
+  async #runToEnd(run: TrainingRun): Promise<StopReason> {
+    try {
+      const reason = await run.run()
+      this.dispose()
+      return reason
+    } catch (error) {
+      if (!SwiftError.isInstance(error, 'ERR_DISK_FULL')) this.dispose()
+      throw error
+    }
   }
 
   async #finish(

@@ -176,6 +176,8 @@ describe('resuming', () => {
     await expect(losses('taken', { maxSteps: 2 })).rejects.toMatchObject({ code: 'ERR_RUN_EXISTS' })
     const resume = { maxSteps: 4, resumeFromCheckpoint: 'auto' }
     await expect(losses('taken', resume, { trainDataset: rowBatches(rows, 'other') })).rejects.toMatchObject({ code: 'ERR_RESUME_MISMATCH' })
+    const wider: SwiftModelOptions = { ...lora, config: { type: 'lora', r: 4, loraAlpha: 16 } }
+    await expect(losses('taken', resume, {}, wider)).rejects.toMatchObject({ code: 'ERR_RESUME_MISMATCH', found: 'loraAlpha was 8 and is 16' })
     await expect(losses('new', { ...resume, resumeFromCheckpoint: root })).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_MISSING' })
   })
 })
