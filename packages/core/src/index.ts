@@ -16,7 +16,12 @@ export { describeCpu, device, opNames, type CpuDescription } from '@swift/tensor
 export { listCheckpoints, type CheckpointEntry } from './checkpoints/list-checkpoints.ts'
 export { readTrainerState, type BestEvaluation, type TrainerState } from './checkpoints/trainer-state.ts'
 export type * from './events/training-event.ts'
-export { evaluateExactMatch, type ExactMatchOptions, type ExactMatchResult, type ExactMatchSample } from './model/evaluate-exact-match.ts'
+export {
+  evaluateExactMatch,
+  type ExactMatchOptions,
+  type ExactMatchResult,
+  type ExactMatchSample,
+} from './model/evaluate-exact-match.ts'
 export type { AttachedAdapters } from './model/attached-adapters.ts'
 export type { GenerateOptions } from './model/generate.ts'
 export { Generation } from './model/generation.ts'
@@ -25,7 +30,14 @@ export type { SwiftConfig, SwiftModelOptions } from './model/swift-model-options
 export type { DataOptions } from './options/data-options.ts'
 export type { GenerationOptions } from './options/generation-options.ts'
 export { nearestName } from './options/nearest-name.ts'
-export { dataOptions, generationOptions, modelOptions, optionTables, trainingOptions, tunerOptions } from './options/option-tables.ts'
+export {
+  dataOptions,
+  generationOptions,
+  modelOptions,
+  optionTables,
+  trainingOptions,
+  tunerOptions,
+} from './options/option-tables.ts'
 export { describeDomain, parseOptions, unknownOption, type OptionValues } from './options/parse-options.ts'
 export { optionFlag, readOptionText } from './options/read-option-text.ts'
 export { TrainerArguments } from './options/trainer-arguments.ts'

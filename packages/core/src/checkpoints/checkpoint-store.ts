@@ -68,7 +68,11 @@ async function writeCheckpoint(
  * Puts the weights of a checkpoint into a model and reads its optimizer state.
  * @throws `ERR_CHECKPOINT_INVALID`, `ERR_ADAPTER_TENSORS`
  */
-export async function restoreCheckpoint(path: string, model: SwiftModel, trainer: TrainerState): Promise<OptimizerState<Tensor>> {
+export async function restoreCheckpoint(
+  path: string,
+  model: SwiftModel,
+  trainer: TrainerState,
+): Promise<OptimizerState<Tensor>> {
   if (model.adapters !== undefined) checkAdapter(path, model.adapters, await readAdapterConfig(path))
   await model.loadTrained(path)
   const names = new Set(model.trainables().map(({ name }) => name))
@@ -90,7 +94,11 @@ export async function restoreCheckpoint(path: string, model: SwiftModel, trainer
 const changeable: ReadonlySet<string> = new Set(['loraDropout', 'loraPlusRatio', 'targetModules', 'excludeModules'])
 
 /** Whether the adapter's scale, rank and the like are those of the checkpoint: its tensors alone do not tell. */
-function checkAdapter(path: string, { adapter, options }: AttachedAdapters, config: Readonly<Record<string, unknown>>): void {
+function checkAdapter(
+  path: string,
+  { adapter, options }: AttachedAdapters,
+  config: Readonly<Record<string, unknown>>,
+): void {
   const saved = adapter.doReadConfig(config)
   const differences = Object.entries(saved).filter(
     ([name, value]) => !changeable.has(name) && JSON.stringify(value) !== JSON.stringify(options[name]),
@@ -99,7 +107,9 @@ function checkAdapter(path: string, { adapter, options }: AttachedAdapters, conf
   throw new SwiftError({
     code: 'ERR_RESUME_MISMATCH',
     asked: `Resuming from ${path}`,
-    found: differences.map(([name, value]) => `${name} was ${JSON.stringify(value)} and is ${JSON.stringify(options[name])}`).join('; '),
+    found: differences
+      .map(([name, value]) => `${name} was ${JSON.stringify(value)} and is ${JSON.stringify(options[name])}`)
+      .join('; '),
     remedy: 'Resume with the adapter options of the run that wrote it',
   })
 }

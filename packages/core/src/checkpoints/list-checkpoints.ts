@@ -32,7 +32,11 @@ export async function listCheckpoints(runFolder: string): Promise<readonly Check
  * Removes the oldest checkpoints beyond a limit; the best one and the last one always stay.
  * @returns the folders removed
  */
-export async function pruneCheckpoints(runFolder: string, limit: number, bestStep: number | undefined): Promise<readonly string[]> {
+export async function pruneCheckpoints(
+  runFolder: string,
+  limit: number,
+  bestStep: number | undefined,
+): Promise<readonly string[]> {
   const entries = await listCheckpoints(runFolder)
   const last = entries.at(-1)?.step
   const spare = entries.filter(({ step }) => step !== last && step !== bestStep)

@@ -90,7 +90,12 @@ export class AttachedAdapters {
           remedy: 'Load without loadIn4bit, or use an adapter that can',
         })
       }
-      const made = adapter.doAttach(layer, options, { seed, index, isTraining, base: (x, branch) => layer.base(x, branch) })
+      const made = adapter.doAttach(layer, options, {
+        seed,
+        index,
+        isTraining,
+        base: (x, branch) => layer.base(x, branch),
+      })
       layer.adapter = made
       attached.set(layer.path, made)
     }

@@ -74,7 +74,8 @@ export async function evaluateExactMatch(
   }
   const samples: ExactMatchSample[] = []
   let correct = 0
-  for (let start = 0; start < questions.length && signal?.aborted !== true; start += batchSize) {
+  for (let start = 0; start < questions.length; start += batchSize) {
+    if (signal?.aborted === true) break
     const batch = questions.slice(start, start + batchSize)
     const answers = await model.generateBatch(
       batch.map(({ prompt }) => prompt),
@@ -101,15 +102,21 @@ function isRow(entry: Row | string): entry is Row {
   return typeof entry !== 'string'
 }
 
-async function questionsOf(rows: readonly Row[] | string | readonly string[], options: ExactMatchOptions): Promise<Question[]> {
+async function questionsOf(
+  rows: readonly Row[] | string | readonly string[],
+  options: ExactMatchOptions,
+): Promise<Question[]> {
   const list: readonly (Row | string)[] = typeof rows === 'string' ? [rows] : rows
   const sources = list.filter((entry) => typeof entry === 'string')
   const read =
     sources.length === 0
       ? []
-      : (await readRows({ sources, ...(options.columns === undefined ? {} : { columns: { ...options.columns } }) })).rows
+      : (await readRows({ sources, ...(options.columns === undefined ? {} : { columns: { ...options.columns } }) }))
+          .rows
   return [...list.filter(isRow), ...read].flatMap(({ kind, messages }) => {
     const last = messages.at(-1)
-    return kind === 'chat' && last?.role === 'assistant' ? [{ prompt: messages.slice(0, -1), expected: last.content }] : []
+    return kind === 'chat' && last?.role === 'assistant'
+      ? [{ prompt: messages.slice(0, -1), expected: last.content }]
+      : []
   })
 }

@@ -35,10 +35,13 @@ export interface GenerateOptions extends GenerationOptions {
 
 function promptIds(model: TextModel, prompt: Prompt, options: GenerateOptions): Int32Array {
   const { tokenizer, chatTemplate } = model
-  if (typeof prompt === 'string' && options.raw === true) return tokenizer.encode(prompt, { addSpecialTokens: true }).ids
+  if (typeof prompt === 'string' && options.raw === true)
+    return tokenizer.encode(prompt, { addSpecialTokens: true }).ids
   const given: readonly ChatMessage[] = typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt
   const needsSystem = options.system !== undefined && given[0]?.role !== 'system'
-  const messages: readonly ChatMessage[] = needsSystem ? [{ role: 'system', content: options.system ?? '' }, ...given] : given
+  const messages: readonly ChatMessage[] = needsSystem
+    ? [{ role: 'system', content: options.system ?? '' }, ...given]
+    : given
   const text = chatTemplate.render(messages, {
     addGenerationPrompt: true,
     ...(options.chatTemplateKwargs === undefined ? {} : { variables: options.chatTemplateKwargs }),
@@ -48,7 +51,10 @@ function promptIds(model: TextModel, prompt: Prompt, options: GenerateOptions): 
 
 function settingsOf(model: TextModel, options: GenerateOptions): TokenGenerationOptions {
   const { seed, system: _system, raw: _raw, chatTemplateKwargs: _variables, signal, ...given } = options
-  const values = parseOptions('generate', generationOptions, { ...model.generationDefaults, ...given }) as GenerationOptions
+  const values = parseOptions('generate', generationOptions, {
+    ...model.generationDefaults,
+    ...given,
+  }) as GenerationOptions
   return {
     ...values,
     seed: seed ?? 42,
@@ -58,7 +64,11 @@ function settingsOf(model: TextModel, options: GenerateOptions): TokenGeneration
 }
 
 /** Generates one answer, in pieces that never end inside a character. */
-export async function* generatePieces(model: TextModel, prompt: Prompt, options: GenerateOptions): AsyncGenerator<string, void> {
+export async function* generatePieces(
+  model: TextModel,
+  prompt: Prompt,
+  options: GenerateOptions,
+): AsyncGenerator<string, void> {
   const settings = settingsOf(model, options)
   const decoder = model.tokenizer.createStreamDecoder({ skipSpecialTokens: true })
   for await (const { tokenId } of Generator.generate(model.network, [promptIds(model, prompt, options)], settings)) {
@@ -70,7 +80,11 @@ export async function* generatePieces(model: TextModel, prompt: Prompt, options:
 }
 
 /** Generates answers to several prompts at once. */
-export async function generateAll(model: TextModel, prompts: readonly Prompt[], options: GenerateOptions): Promise<string[]> {
+export async function generateAll(
+  model: TextModel,
+  prompts: readonly Prompt[],
+  options: GenerateOptions,
+): Promise<string[]> {
   const ids = prompts.map((prompt) => promptIds(model, prompt, options))
   const answers = await Generator.generateAll(model.network, ids, settingsOf(model, options))
   return answers.map((tokens) => model.tokenizer.decode(tokens, { skipSpecialTokens: true }))

@@ -74,7 +74,11 @@ export class MergedWeights {
   }
 }
 
-function mergeInto(dense: Tensor, attached: Parameters<NonNullable<AttachedAdapters['adapter']['doMerge']>>[1], adapters: AttachedAdapters): Tensor {
+function mergeInto(
+  dense: Tensor,
+  attached: Parameters<NonNullable<AttachedAdapters['adapter']['doMerge']>>[1],
+  adapters: AttachedAdapters,
+): Tensor {
   const { adapter, options } = adapters
   return adapter.doMerge?.(dense, attached, options) ?? dense
 }

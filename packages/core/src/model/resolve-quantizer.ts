@@ -60,6 +60,9 @@ export async function resolveQuantizer(
   }
   const quantizer = await registry.quantizer('bnb')
   const { bnb4bitQuantType, bnb4bitUseDoubleQuant } = options
-  const parsed = parseOptions(`The quantizer ${quantizer.id}`, quantizer.options, { bnb4bitQuantType, bnb4bitUseDoubleQuant })
+  const parsed = parseOptions(`The quantizer ${quantizer.id}`, quantizer.options, {
+    bnb4bitQuantType,
+    bnb4bitUseDoubleQuant,
+  })
   return { quantizer, options: parsed, isStored: false }
 }

@@ -1,9 +1,12 @@
 import { expect, it } from 'vitest'
 import { selectLayers } from './select-layers.ts'
 
-const layers = ['model.layers.0.self_attn.q_proj', 'model.layers.0.self_attn.v_proj', 'model.layers.1.self_attn.q_proj', 'model.layers.1.mlp.up_proj'].map(
-  (path) => ({ path }),
-)
+const layers = [
+  'model.layers.0.self_attn.q_proj',
+  'model.layers.0.self_attn.v_proj',
+  'model.layers.1.self_attn.q_proj',
+  'model.layers.1.mlp.up_proj',
+].map((path) => ({ path }))
 const select = (...args: [string | string[], (string | string[])?]): string[] =>
   selectLayers(layers, args[0], args[1]).map(({ path }) => path.slice('model.layers.'.length))
 

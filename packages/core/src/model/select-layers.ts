@@ -18,11 +18,15 @@ export function selectLayers<Layer extends Pick<LinearLayer, 'path'>>(
   targets: LayerPattern,
   excluded: LayerPattern = [],
 ): readonly Layer[] {
-  const isAll = targets === 'all-linear' || (Array.isArray(targets) && targets.length === 1 && targets[0] === 'all-linear')
+  const isAll =
+    targets === 'all-linear' || (Array.isArray(targets) && targets.length === 1 && targets[0] === 'all-linear')
   const selected = (isAll ? layers : layers.filter(({ path }) => matches(path, targets))).filter(
     ({ path }) => !matches(path, excluded),
   )
-  const idle = isAll || typeof targets === 'string' ? [] : targets.filter((name) => !layers.some(({ path }) => matches(path, [name])))
+  const idle =
+    isAll || typeof targets === 'string'
+      ? []
+      : targets.filter((name) => !layers.some(({ path }) => matches(path, [name])))
   if (selected.length > 0 && idle.length === 0) return selected
   const names = [...new Set(layers.map(({ path }) => path.slice(path.lastIndexOf('.') + 1)))]
   throw new SwiftError({

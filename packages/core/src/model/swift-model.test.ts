@@ -39,7 +39,9 @@ async function golden(name: string): Promise<{ ids: readonly number[]; adapter: 
   const { probes } = JSON.parse(await readFile(join(goldens, 'peft', name, 'golden.json'), 'utf8')) as Probes
   const file = readSafetensors(join(goldens, 'peft', name, 'logits.safetensors'), device('cpu'))
   try {
-    const [adapter, merged] = await Promise.all(['adapter.1', 'merged.1'].map(async (key) => (await file.tensors.get(key)?.toArray()) ?? []))
+    const [adapter, merged] = await Promise.all(
+      ['adapter.1', 'merged.1'].map(async (key) => (await file.tensors.get(key)?.toArray()) ?? []),
+    )
     return { ids: probes.inputIds[1] ?? [], adapter: adapter ?? [], merged: merged ?? [] }
   } finally {
     file[Symbol.dispose]()
@@ -54,7 +56,10 @@ describe('adapters', () => {
     ['lora-patterns', 'qwen3'],
   ])('%s saved by PEFT gives its logits, also merged and unmerged', async (name, model) => {
     const { ids, adapter, merged } = await golden(name)
-    using loaded = await SwiftModel.fromPretrained(join(goldens, 'models', model), { ...exact, adapter: join(goldens, 'peft', name, 'perturbed') })
+    using loaded = await SwiftModel.fromPretrained(join(goldens, 'models', model), {
+      ...exact,
+      adapter: join(goldens, 'peft', name, 'perturbed'),
+    })
     const before = await logits(loaded, ids)
     expect(largestDifference(before, adapter)).toBeLessThan(1e-4)
     loaded.merge()
@@ -90,13 +95,13 @@ describe('adapters', () => {
 
   it('free everything they took', async () => {
     await device('cpu').flush()
-    const before = device('cpu').statistics().liveBytes
+    const before = device('cpu').leakReport()
     for (const options of [{ adapter: perturbed }, { config: { type: 'qlora', r: 4 } }, { config: { type: 'full' } }]) {
       const model = await SwiftModel.fromPretrained(base, { ...exact, ...options })
       model.merge()
       model.dispose()
     }
-    expect(device('cpu').statistics().liveBytes, device('cpu').leakReport().join('\n')).toBe(before)
+    expect(device('cpu').leakReport()).toEqual(before)
   })
 })
 
@@ -113,18 +118,28 @@ describe('quantization', () => {
   })
 })
 
-describe('what is wrong is said', () => {
-  const load = (folder: string, options: object = {}): Promise<SwiftModel> => SwiftModel.fromPretrained(folder, options)
+function load(folder: string, options: object = {}): Promise<SwiftModel> {
+  return SwiftModel.fromPretrained(folder, options)
+}
 
+describe('what is wrong is said', () => {
   it.each([
     ['a missing folder', () => load(join(root, 'nowhere')), 'ERR_MODEL_MISSING'],
     ['a misspelt option', () => load(base, { loadIn4Bit: true }), 'ERR_OPTION_UNKNOWN'],
     ['a wrong value', () => load(base, { dtype: 'int8' }), 'ERR_OPTION_INVALID'],
     ['a misspelt adapter option', () => load(base, { config: { type: 'lora', rank: 4 } }), 'ERR_OPTION_UNKNOWN'],
     ['an unknown adapter', () => load(base, { config: { type: 'vera' } }), 'ERR_ADAPTER_UNKNOWN'],
-    ['targets that do not exist', () => load(base, { config: { type: 'lora', targetModules: ['c_attn'] } }), 'ERR_ADAPTER_TARGETS'],
+    [
+      'targets that do not exist',
+      () => load(base, { config: { type: 'lora', targetModules: ['c_attn'] } }),
+      'ERR_ADAPTER_TARGETS',
+    ],
     ['a missing adapter', () => load(base, { adapter: join(root, 'nowhere') }), 'ERR_ADAPTER_MISSING'],
-    ['an adapter of another model', () => load(join(goldens, 'models/qwen2'), { adapter: perturbed }), 'ERR_ADAPTER_TENSORS'],
+    [
+      'an adapter of another model',
+      () => load(join(goldens, 'models/qwen2'), { adapter: perturbed }),
+      'ERR_ADAPTER_TENSORS',
+    ],
     ['training 4-bit weights', () => load(base, { config: { type: 'full' }, loadIn4bit: true }), 'ERR_OPTION_INVALID'],
   ])('%s', async (_name, body, code) => {
     const before = device('cpu').statistics().liveBytes

@@ -128,7 +128,12 @@ export class SwiftModel implements TextModel, Disposable {
   /** The same model on the `meta` device: shapes and bytes without values, for plans. The caller disposes it. */
   async metaTwin(): Promise<SwiftModel> {
     const { tuner, options } = this
-    const twin = { tuner, quantizer: this.#quantizer, options: { ...options, device: 'meta' as const }, registry: this.#registry }
+    const twin = {
+      tuner,
+      quantizer: this.#quantizer,
+      options: { ...options, device: 'meta' as const },
+      registry: this.#registry,
+    }
     const model = await SwiftModel.#load(this.folder, twin)
     model.device.computeDType = this.device.computeDType
     return model
@@ -211,7 +216,10 @@ export class SwiftModel implements TextModel, Disposable {
   }
 
   /** Generates after many prompts at once; the answers in their order. */
-  async generateBatch(prompts: readonly (string | readonly ChatMessage[])[], options: GenerateOptions = {}): Promise<string[]> {
+  async generateBatch(
+    prompts: readonly (string | readonly ChatMessage[])[],
+    options: GenerateOptions = {},
+  ): Promise<string[]> {
     return generateAll(this, prompts, options)
   }
 
@@ -261,7 +269,10 @@ export class SwiftModel implements TextModel, Disposable {
    * @param options - `dtype` of the weights; default: that of the checkpoint
    * @throws `ERR_DISK_FULL`
    */
-  async exportMerged(folder: string, options: { readonly dtype?: 'float32' | 'bfloat16' | 'float16' } = {}): Promise<void> {
+  async exportMerged(
+    folder: string,
+    options: { readonly dtype?: 'float32' | 'bfloat16' | 'float16' } = {},
+  ): Promise<void> {
     const wasMerged = this.isMerged
     this.unmerge()
     const merged = MergedWeights.merge(this.network, this.#adapters, this.#quantizer, 'dense')

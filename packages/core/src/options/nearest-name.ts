@@ -35,7 +35,8 @@ export function nearestName(name: string, known: Iterable<string>): string | und
   for (const candidate of known) {
     const target = canonical(candidate)
     // A name that begins or ends with the other is a likelier slip than as many edits elsewhere.
-    const contained = asked.length >= 3 && (target.startsWith(asked) || target.endsWith(asked) || asked.startsWith(target))
+    const contained =
+      asked.length >= 3 && (target.startsWith(asked) || target.endsWith(asked) || asked.startsWith(target))
     const distance = contained ? Math.min(2, editDistance(asked, target)) : editDistance(asked, target)
     if (best === undefined || distance < best.distance) best = { name: candidate, distance }
   }

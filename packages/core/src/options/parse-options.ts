@@ -28,7 +28,9 @@ function typeProblem(value: unknown, { type }: OptionDefinition): string | undef
   const found = value === null ? 'null' : Array.isArray(value) ? 'a list' : typeof value
   switch (type) {
     case 'integer':
-      return Number.isSafeInteger(value) ? undefined : `${typeof value === 'number' ? String(value) : found} is not a whole number`
+      return Number.isSafeInteger(value)
+        ? undefined
+        : `${typeof value === 'number' ? String(value) : found} is not a whole number`
     case 'number':
       return typeof value === 'number' && Number.isFinite(value) ? undefined : `${found} is not a finite number`
     case 'string[]':
@@ -36,7 +38,9 @@ function typeProblem(value: unknown, { type }: OptionDefinition): string | undef
         ? undefined
         : `${found} is not a list of strings`
     case 'object':
-      return typeof value === 'object' && value !== null && !Array.isArray(value) ? undefined : `${found} is not an object`
+      return typeof value === 'object' && value !== null && !Array.isArray(value)
+        ? undefined
+        : `${found} is not an object`
     default:
       return typeof value === type ? undefined : `${found} is not a ${type}`
   }

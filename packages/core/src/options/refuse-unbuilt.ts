@@ -35,7 +35,8 @@ export function refuseUnbuilt(values: OptionValues): void {
     })
   }
   const size = values['sequenceParallelSize']
-  if (typeof size === 'number' && size > 1) throw needsPlugin('sequenceParallelSize', size, '@swift/plugin-sequence-parallel')
+  if (typeof size === 'number' && size > 1)
+    throw needsPlugin('sequenceParallelSize', size, '@swift/plugin-sequence-parallel')
   for (const [name, value] of Object.entries((values['parallel'] ?? {}) as OptionValues)) {
     if (value === undefined) continue
     const plugin = parallelPlugins[name]

@@ -5,7 +5,9 @@ import type { SwiftModelOptions } from '../model/swift-model-options.ts'
 const opaque = (description: string): OptionDefinition => ({ type: 'object', description })
 
 /** Checks the options of `SwiftModel.fromPretrained`: the shared table, and what only a program can give. */
-export const swiftModelOptions: Readonly<Record<Exclude<keyof SwiftModelOptions, 'plugins' | 'onProgress'>, OptionDefinition>> = {
+export const swiftModelOptions: Readonly<
+  Record<Exclude<keyof SwiftModelOptions, 'plugins' | 'onProgress'>, OptionDefinition>
+> = {
   device: { ...(modelOptions['device'] as OptionDefinition), choices: ['cpu', 'oracle', 'meta'] },
   dtype: modelOptions['dtype'] as OptionDefinition,
   computeDtype: modelOptions['computeDtype'] as OptionDefinition,

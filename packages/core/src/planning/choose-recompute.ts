@@ -41,7 +41,11 @@ export function chooseRecompute(run: MetaRun, question: MemoryQuestion): MemoryC
     if (memory.peakBytes <= limitBytes) {
       const limit = formatBytes(limitBytes)
       const reason =
-        question.recompute !== 'auto' ? 'as asked' : recompute === 'none' ? `fits ${limit}` : `the least that fits ${limit}`
+        question.recompute !== 'auto'
+          ? 'as asked'
+          : recompute === 'none'
+            ? `fits ${limit}`
+            : `the least that fits ${limit}`
       return { recompute, memory, reason }
     }
     last = memory

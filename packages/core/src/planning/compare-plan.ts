@@ -17,7 +17,12 @@ export interface PlanComparison {
 }
 
 /** Compares a plan with a run of `steps` steps. */
-export function comparePlan(plan: TrainingPlan, actualBytes: number, steps: number, actualSeconds: number): PlanComparison {
+export function comparePlan(
+  plan: TrainingPlan,
+  actualBytes: number,
+  steps: number,
+  actualSeconds: number,
+): PlanComparison {
   const forecastBytes = plan.memory.peakBytes
   const forecastSeconds = plan.secondsPerStep * steps
   return {

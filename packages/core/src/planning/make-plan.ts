@@ -45,7 +45,11 @@ export async function makePlan(request: PlanRequest): Promise<TrainingPlan> {
   const { model, args, source, length, energy } = request
   const twin = await model.metaTwin()
   try {
-    const run: MetaRun = { model: twin.network, trainables: twin.trainables(), rule: { ...request.rule, state: new Map() } }
+    const run: MetaRun = {
+      model: twin.network,
+      trainables: twin.trainables(),
+      rule: { ...request.rule, state: new Map() },
+    }
     const longest = longestBatch(source)
     const limitBytes = args.memoryLimit ?? availableBytes(model)
     const choice = chooseRecompute(run, {
@@ -58,8 +62,6 @@ export async function makePlan(request: PlanRequest): Promise<TrainingPlan> {
     const workPerStep = meanWork(run, source, length, choice.recompute)
     const { probe, power } = await measure(model, energy)
     const parameters = model.network.parameters()
-    const elements = (values: readonly { readonly elements: number }[]): number =>
-      values.reduce((sum, value) => sum + value.elements, 0)
     const cpu = model.device.name === 'cpu' ? describeCpu() : undefined
     const carbon = request.carbon ?? new StaticCarbonProvider()
     const trained = model.trainables().map(tensorOf)
@@ -69,8 +71,8 @@ export async function makePlan(request: PlanRequest): Promise<TrainingPlan> {
       instructionSet: cpu?.isa,
       threads: cpu?.threads,
       computeDtype: model.device.computeDType,
-      parameters: elements([...new Set([...parameters.map(({ value }) => value), ...trained])]),
-      trainedParameters: elements(trained),
+      parameters: countElements([...new Set([...parameters.map(({ value }) => value), ...trained])]),
+      trainedParameters: countElements(trained),
       tuner: model.tuner.kind === 'adapter' ? model.tuner.adapter.id : model.tuner.kind,
       weightFormat: weightFormat(model),
       longestBatchTokens: longest.inputIds.length,
@@ -93,6 +95,10 @@ export async function makePlan(request: PlanRequest): Promise<TrainingPlan> {
   } finally {
     twin.dispose()
   }
+}
+
+function countElements(values: readonly { readonly elements: number }[]): number {
+  return values.reduce((sum, { elements }) => sum + elements, 0)
 }
 
 function longestBatch(source: BatchSource): PackedBatch {
@@ -126,7 +132,12 @@ function weightFormat(model: SwiftModel): string {
 }
 
 /** Work of a mean step: that of evenly spaced batches, scaled by tokens. */
-function meanWork(run: MetaRun, source: BatchSource, length: RunLength, recompute: TrainingPlan['fields']['recompute']): WorkForecast {
+function meanWork(
+  run: MetaRun,
+  source: BatchSource,
+  length: RunLength,
+  recompute: TrainingPlan['fields']['recompute'],
+): WorkForecast {
   const count = Math.min(sampledBatches, source.batchesPerEpoch)
   const total = { flops: 0, bytesMoved: 0, ops: 0, tokens: 0 }
   for (let index = 0; index < count; index += 1) {

@@ -4,7 +4,10 @@ import { formatBytes, formatCount, formatDuration, formatFlops } from './format-
 type Row = readonly [name: string, value: string]
 
 /** `0.0123 kWh measured + 0.0042 kWh modelled`; never one sum. */
-function byClass(split: { readonly measured: number | undefined; readonly modelled: number | undefined }, format: (value: number) => string): string {
+function byClass(
+  split: { readonly measured: number | undefined; readonly modelled: number | undefined },
+  format: (value: number) => string,
+): string {
   const parts = [
     ...(split.measured === undefined ? [] : [`${format(split.measured)} measured`]),
     ...(split.modelled === undefined ? [] : [`${format(split.modelled)} modelled`]),
@@ -53,7 +56,8 @@ function costRows(plan: TrainingPlan): Row[] {
   const { memory, limitBytes, recompute, recomputeReason, workPerStep, carbonFactor } = plan.fields
   const items = Object.entries(memory.byCategory).filter(([, bytes]) => bytes > 0)
   const rows: Row[] = [['memory', `${formatBytes(memory.peakBytes)} peak of ${formatBytes(limitBytes)}`]]
-  for (const [category, bytes] of items.toSorted(([, a], [, b]) => b - a)) rows.push([`  ${category}`, formatBytes(bytes)])
+  for (const [category, bytes] of items.toSorted(([, a], [, b]) => b - a))
+    rows.push([`  ${category}`, formatBytes(bytes)])
   if (memory.workspaceBytes > 0) rows.push(['  scratch', formatBytes(memory.workspaceBytes)])
   rows.push(['recompute', `${recompute} (${recomputeReason})`])
   rows.push([
@@ -61,7 +65,10 @@ function costRows(plan: TrainingPlan): Row[] {
     `${formatDuration(plan.seconds)} (${formatDuration(plan.secondsPerStep)} and ${formatFlops(workPerStep.flops)} per step)`,
   ])
   rows.push(['energy', byClass(plan.joules, (joules) => `${significant(joules / 3.6e6)} kWh`)])
-  rows.push(['carbon', `${byClass(plan.carbonGrams, (grams) => `${significant(grams)} gCO2e`)} · zone ${carbonFactor.zone}`])
+  rows.push([
+    'carbon',
+    `${byClass(plan.carbonGrams, (grams) => `${significant(grams)} gCO2e`)} · zone ${carbonFactor.zone}`,
+  ])
   return rows
 }
 

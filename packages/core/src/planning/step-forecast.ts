@@ -60,7 +60,12 @@ function releaseState({ state }: UpdateRule): void {
  * optimizer's state, then again for the peak. Two micro-batches stand for any number above one, since only the
  * gradients outlive them.
  */
-export function forecastMemory(run: MetaRun, longest: PackedBatch, recompute: RecomputePolicy, microBatches: number): MemoryForecast {
+export function forecastMemory(
+  run: MetaRun,
+  longest: PackedBatch,
+  recompute: RecomputePolicy,
+  microBatches: number,
+): MemoryForecast {
   const { device } = run.model
   const modelBytes = device.statistics().liveBytes
   const step = (update: number): void => {

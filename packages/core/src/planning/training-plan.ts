@@ -100,7 +100,8 @@ export class TrainingPlan {
 
   /** Forecast energy of all steps in joules, by class; undefined is unavailable. */
   get joules(): { readonly measured: number | undefined; readonly modelled: number | undefined } {
-    const of = (watts: number | undefined): number | undefined => (watts === undefined ? undefined : watts * this.seconds)
+    const of = (watts: number | undefined): number | undefined =>
+      watts === undefined ? undefined : watts * this.seconds
     return { measured: of(this.fields.power?.measuredWatts), modelled: of(this.fields.power?.modelledWatts) }
   }
 

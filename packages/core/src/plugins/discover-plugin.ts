@@ -10,14 +10,23 @@ function isPlugin(value: unknown): value is Plugin {
 
 /** Every plugin a module exports, alone or in lists, each once. */
 function pluginsOf(module: Readonly<Record<string, unknown>>): Plugin[] {
-  return [...new Set(Object.values(module).flatMap((value) => (Array.isArray(value) ? value : [value])).filter(isPlugin))]
+  return [
+    ...new Set(
+      Object.values(module)
+        .flatMap((value) => (Array.isArray(value) ? value : [value]))
+        .filter(isPlugin),
+    ),
+  ]
 }
 
 /** Whether importing `name` failed because `name` itself is not there, rather than something it imports. */
 function isMissing(error: unknown, name: string): boolean {
   if (typeof error !== 'object' || error === null) return false
   const { code, message } = error as { readonly code?: unknown; readonly message?: unknown }
-  const absent = code === 'ERR_MODULE_NOT_FOUND' || code === 'ERR_RESOLVE_FAILED' || /Cannot find (module|package)|Failed to (load|resolve)/.test(String(message))
+  const absent =
+    code === 'ERR_MODULE_NOT_FOUND' ||
+    code === 'ERR_RESOLVE_FAILED' ||
+    /Cannot find (module|package)|Failed to (load|resolve)/.test(String(message))
   return absent && String(message).includes(name)
 }
 
@@ -26,7 +35,9 @@ type ExportTarget = string | { readonly [condition: string]: ExportTarget } | nu
 /** The file an `exports` entry names for `import` under Node's conditions and those given to this process. */
 function pickTarget(target: ExportTarget): string | undefined {
   if (typeof target !== 'object' || target === null) return target ?? undefined
-  const given = [...process.execArgv, process.env['NODE_OPTIONS'] ?? ''].join(' ').matchAll(/(?:--conditions|-C)[= ](\S+)/g)
+  const given = [...process.execArgv, process.env['NODE_OPTIONS'] ?? '']
+    .join(' ')
+    .matchAll(/(?:--conditions|-C)[= ](\S+)/g)
   const active = new Set(['node', 'import', 'module-sync', 'default', ...Array.from(given, (match) => match[1])])
   for (const [condition, inner] of Object.entries(target)) {
     const picked = active.has(condition) ? pickTarget(inner) : undefined
@@ -39,7 +50,10 @@ function pickTarget(target: ExportTarget): string | undefined {
 async function entryFromWorkingFolder(name: string): Promise<string | undefined> {
   const manifestPath = findPackageJSON(name, pathToFileURL(join(process.cwd(), 'index.js')))
   if (manifestPath === undefined) return undefined
-  const manifest = JSON.parse(await readFile(manifestPath, 'utf8')) as { exports?: Record<string, ExportTarget>; main?: string }
+  const manifest = JSON.parse(await readFile(manifestPath, 'utf8')) as {
+    exports?: Record<string, ExportTarget>
+    main?: string
+  }
   const entry = pickTarget(manifest.exports?.['.']) ?? manifest.main
   return entry === undefined ? undefined : pathToFileURL(join(dirname(manifestPath), entry)).href
 }

@@ -36,7 +36,9 @@ describe('registration', () => {
   })
 
   it('refuses other versions of the ports', () => {
-    expect(code(() => new PluginRegistry().register(plugin('p', [], { specVersion: 'v9' })))).toBe('ERR_PLUGIN_SPEC_VERSION')
+    expect(code(() => new PluginRegistry().register(plugin('p', [], { specVersion: 'v9' })))).toBe(
+      'ERR_PLUGIN_SPEC_VERSION',
+    )
   })
 
   it('refuses duplicates of ids and of capabilities, and takes the same object twice', () => {
@@ -51,7 +53,9 @@ describe('registration', () => {
 
   it('checks requirements, by the whole group, and registers nothing when one is missing', () => {
     const registry = new PluginRegistry()
-    const needy = plugin('needy', [], { requires: [{ capability: 'adapter:base', remedy: 'npm i @swift/plugin-base' }] })
+    const needy = plugin('needy', [], {
+      requires: [{ capability: 'adapter:base', remedy: 'npm i @swift/plugin-base' }],
+    })
     const other = plugin('other', [adapter('x')])
     expect(code(() => registry.register(other, needy))).toBe('ERR_PLUGIN_REQUIREMENT')
     expect(registry.plugins()).toEqual([])
@@ -70,7 +74,10 @@ describe('discovery', () => {
 
   it('names the package that would provide what is unknown', async () => {
     const registry = new PluginRegistry()
-    await expect(registry.adapter('dora')).rejects.toMatchObject({ code: 'ERR_ADAPTER_UNKNOWN', remedy: 'npm i @swift/plugin-dora' })
+    await expect(registry.adapter('dora')).rejects.toMatchObject({
+      code: 'ERR_ADAPTER_UNKNOWN',
+      remedy: 'npm i @swift/plugin-dora',
+    })
     await expect(registry.quantizer('gptq')).rejects.toMatchObject({ code: 'ERR_QUANTIZER_UNKNOWN' })
     await expect(registry.optimizer('galore_adamw')).rejects.toMatchObject({
       code: 'ERR_OPTIMIZER_UNKNOWN',

@@ -40,7 +40,12 @@ export class PluginRegistry {
 
   constructor() {
     for (const optimizer of [adamwOptimizer, adamw8bitOptimizer, sgdOptimizer]) {
-      this.#provided.set(`optimizer:${optimizer.id}`, { kind: 'optimizer', id: optimizer.id, value: optimizer, plugin: 'core' })
+      this.#provided.set(`optimizer:${optimizer.id}`, {
+        kind: 'optimizer',
+        id: optimizer.id,
+        value: optimizer,
+        plugin: 'core',
+      })
     }
   }
 

@@ -35,7 +35,10 @@ export function readGolden(name: string): Golden {
 /** Rows, labels unshifted as in the goldens, laid one after the other. */
 export function packRows(rows: readonly GoldenRow[]): PackedBatch {
   const lengths = rows.map(({ inputIds }) => inputIds.length)
-  const cuSeqlens = Int32Array.from([0, ...lengths.map((_, index) => lengths.slice(0, index + 1).reduce((sum, length) => sum + length, 0))])
+  const cuSeqlens = Int32Array.from([
+    0,
+    ...lengths.map((_, index) => lengths.slice(0, index + 1).reduce((sum, length) => sum + length, 0)),
+  ])
   return {
     inputIds: Int32Array.from(rows.flatMap(({ inputIds }) => inputIds)),
     positions: Int32Array.from(lengths.flatMap((length) => Array.from({ length }, (_, index) => index))),

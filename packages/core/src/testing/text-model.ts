@@ -21,7 +21,7 @@ export async function writeCapitals(path: string, repeats: number): Promise<void
   await writeFile(path, `${rows.join('\n')}\n`)
 }
 
-/** A small random Qwen3 with a tokenizer of its own, in a folder as any other model. */
+/** A small random Qwen3 with a tokenizer of its own, in a folder of its own. */
 export async function writeTextModel(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true })
   const specialTokens = ['<|endoftext|>', '<|im_start|>', '<|im_end|>']
@@ -49,6 +49,9 @@ export async function writeTextModel(folder: string): Promise<void> {
   using model = randomCausalLM(config, { device: device('cpu'), seed: 3 })
   await saveCausalLM(model, folder)
   await writeFile(join(folder, 'tokenizer.json'), tokenizer)
-  await writeFile(join(folder, 'tokenizer_config.json'), JSON.stringify({ eos_token: '<|im_end|>', model_max_length: 128 }))
+  await writeFile(
+    join(folder, 'tokenizer_config.json'),
+    JSON.stringify({ eos_token: '<|im_end|>', model_max_length: 128 }),
+  )
   await writeFile(join(folder, 'generation_config.json'), JSON.stringify({ eos_token_id: 258 }))
 }

@@ -44,31 +44,35 @@ async function life(folder: string, killAfter: number, delayMs: number): Promise
 async function filesOf(folder: string): Promise<Record<string, string>> {
   const checkpoint = join(folder, `checkpoint-${steps}`)
   const names = ['adapter_model.safetensors', 'optimizer.safetensors']
-  const entries = await Promise.all(names.map(async (name) => [name, (await readFile(join(checkpoint, name))).toString('base64')] as const))
+  const entries = await Promise.all(
+    names.map(async (name) => [name, (await readFile(join(checkpoint, name))).toString('base64')] as const),
+  )
   return Object.fromEntries(entries)
 }
 
-it(
-  `ends with the same bits after ${kills} kills as without any`,
-  async () => {
-    const whole = join(root, 'whole')
-    expect(await life(whole, Number.POSITIVE_INFINITY, 0)).toBe(true)
-    const killed = join(root, 'killed')
-    const random = new RandomStream(7)
-    const draw = (below: number): number => random.next() % below
-    let count = 0
-    // Some lives end while starting, most in the middle of steps or of a checkpoint.
-    while (count < kills) {
-      const finished = await life(killed, count % 5 === 4 ? 0 : 1 + draw(14), count % 5 === 4 ? 200 + draw(800) : draw(40))
-      expect(finished, `the run ended before kill ${count + 1}; it needs more steps`).toBe(false)
-      count += 1
-    }
-    expect(await life(killed, Number.POSITIVE_INFINITY, 0)).toBe(true)
-    expect(await filesOf(killed)).toEqual(await filesOf(whole))
-    expect((await readdir(killed)).filter((name) => name.startsWith('.incomplete'))).toEqual([])
-    const logged = (await readFile(join(killed, 'logging.jsonl'), 'utf8')).trim().split('\n')
-    const logs = logged.map((line) => JSON.parse(line) as { type: string; step: number }).filter(({ type }) => type === 'log')
-    expect(logs.map(({ step }) => step)).toEqual(Array.from({ length: steps }, (_, index) => index + 1))
-  },
-  300_000,
-)
+it(`ends with the same bits after ${kills} kills as without any`, async () => {
+  const whole = join(root, 'whole')
+  expect(await life(whole, Number.POSITIVE_INFINITY, 0)).toBe(true)
+  const killed = join(root, 'killed')
+  const random = new RandomStream(7)
+  const draw = (below: number): number => random.next() % below
+  let count = 0
+  // Some lives end while starting, most in the middle of steps or of a checkpoint.
+  while (count < kills) {
+    const finished = await life(
+      killed,
+      count % 5 === 4 ? 0 : 1 + draw(14),
+      count % 5 === 4 ? 200 + draw(800) : draw(40),
+    )
+    expect(finished, `the run ended before kill ${count + 1}; it needs more steps`).toBe(false)
+    count += 1
+  }
+  expect(await life(killed, Number.POSITIVE_INFINITY, 0)).toBe(true)
+  expect(await filesOf(killed)).toEqual(await filesOf(whole))
+  expect((await readdir(killed)).filter((name) => name.startsWith('.incomplete'))).toEqual([])
+  const logged = (await readFile(join(killed, 'logging.jsonl'), 'utf8')).trim().split('\n')
+  const logs = logged
+    .map((line) => JSON.parse(line) as { type: string; step: number })
+    .filter(({ type }) => type === 'log')
+  expect(logs.map(({ step }) => step)).toEqual(Array.from({ length: steps }, (_, index) => index + 1))
+}, 300_000)

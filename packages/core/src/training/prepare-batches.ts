@@ -78,6 +78,10 @@ export async function prepareBatches(request: PrepareRequest): Promise<PreparedB
   return { train: planOf(prepared.train, true), evaluation, report: prepared.report }
 }
 
+function list(data: string | readonly string[]): string[] {
+  return typeof data === 'string' ? [data] : [...data]
+}
+
 async function read(
   { model, args, purpose, runFolder, signal, emit }: PrepareRequest,
   options: DataOptions,
@@ -85,7 +89,6 @@ async function read(
   sources: string | readonly string[],
   evaluation: string | readonly string[] | undefined,
 ): ReturnType<typeof prepareDataset> {
-  const list = (data: string | readonly string[]): string[] => (typeof data === 'string' ? [data] : [...data])
   return prepareDataset({
     sources: list(sources),
     ...(evaluation === undefined ? {} : { evaluationSources: list(evaluation) }),

@@ -21,8 +21,13 @@ it('counts steps, warmup and intervals', () => {
   const length = derive({ gradientAccumulationSteps: 4, numTrainEpochs: 2.5, warmupRatio: 0.1 }, source(10, 10, 100))
   expect(length).toMatchObject({ stepsPerEpoch: 3, totalSteps: 8, warmupSteps: 1, evalSteps: 3, saveSteps: 3 })
   expect(derive({ gradientAccumulationSteps: 1, maxSteps: 25 }, source(10, 10, 100)).totalSteps).toBe(25)
-  expect(derive({ gradientAccumulationSteps: 1, maxSteps: 25, numTrainEpochs: 1 }, source(10, 10, 100)).totalSteps).toBe(10)
-  expect(derive({ gradientAccumulationSteps: 1, numTrainEpochs: 25 }, source(4, 4, 40))).toMatchObject({ totalSteps: 100, evalSteps: 12 })
+  expect(
+    derive({ gradientAccumulationSteps: 1, maxSteps: 25, numTrainEpochs: 1 }, source(10, 10, 100)).totalSteps,
+  ).toBe(10)
+  expect(derive({ gradientAccumulationSteps: 1, numTrainEpochs: 25 }, source(4, 4, 40))).toMatchObject({
+    totalSteps: 100,
+    evalSteps: 12,
+  })
   expect(derive({ evalSteps: 7 }, source(10, 10, 100))).toMatchObject({ evalSteps: 7, saveSteps: 7 })
 })
 

@@ -53,7 +53,11 @@ function derivedAccumulation({ tokensPerStep }: TrainerArguments, source: BatchS
 }
 
 /** The positions of the micro-batches of the step that begins at `start`: never past the end of its epoch. */
-export function positionsOfStep(start: DataPosition, { gradientAccumulationSteps }: RunLength, source: BatchSource): readonly DataPosition[] {
+export function positionsOfStep(
+  start: DataPosition,
+  { gradientAccumulationSteps }: RunLength,
+  source: BatchSource,
+): readonly DataPosition[] {
   const count = Math.min(gradientAccumulationSteps, source.batchesPerEpoch - start.batchIndex)
   return Array.from({ length: count }, (_, index) => ({ epoch: start.epoch, batchIndex: start.batchIndex + index }))
 }
@@ -61,5 +65,7 @@ export function positionsOfStep(start: DataPosition, { gradientAccumulationSteps
 /** Where the step after one that ended with `last` begins. */
 export function positionAfter(last: DataPosition, source: BatchSource): DataPosition {
   const batchIndex = last.batchIndex + 1
-  return batchIndex < source.batchesPerEpoch ? { epoch: last.epoch, batchIndex } : { epoch: last.epoch + 1, batchIndex: 0 }
+  return batchIndex < source.batchesPerEpoch
+    ? { epoch: last.epoch, batchIndex }
+    : { epoch: last.epoch + 1, batchIndex: 0 }
 }

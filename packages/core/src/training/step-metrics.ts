@@ -38,14 +38,21 @@ export interface EnergyNow {
   readonly modelledJoules: number | undefined
 }
 
-const none: EnergyNow = { measuredWatts: undefined, modelledWatts: undefined, measuredJoules: undefined, modelledJoules: undefined }
+const none: EnergyNow = {
+  measuredWatts: undefined,
+  modelledWatts: undefined,
+  measuredJoules: undefined,
+  modelledJoules: undefined,
+}
+
+function joules(amount: { readonly nanojoules: bigint } | undefined): number | undefined {
+  return amount === undefined ? undefined : Number(amount.nanojoules) / 1e9
+}
 
 /** What the ledger shows now. */
 export function energyNow(energy: RunEnergy): EnergyNow {
   const live = energy.live()
   if (live === undefined) return none
-  const joules = (amount: { readonly nanojoules: bigint } | undefined): number | undefined =>
-    amount === undefined ? undefined : Number(amount.nanojoules) / 1e9
   return {
     measuredWatts: live.measuredWatts,
     modelledWatts: live.modelledWatts,
@@ -65,7 +72,12 @@ export class LogAverage {
 
   /** Averages and starts anew; undefined when there was no step. */
   take():
-    | { readonly loss: number; readonly tokenAccuracy: number; readonly tokensPerSecond: number; readonly last: StepNumbers }
+    | {
+        readonly loss: number
+        readonly tokenAccuracy: number
+        readonly tokensPerSecond: number
+        readonly last: StepNumbers
+      }
     | undefined {
     const steps = this.#steps
     this.#steps = []

@@ -68,7 +68,8 @@ export async function dispatchStep(context: StepContext, request: StepRequest): 
   const { model, trainables, source, rule, recompute, random, energy, watchdog } = context
   const { positions, learningRate, update } = request
   const held = positions.map((position) => source.describe(position))
-  const total = (of: (description: (typeof held)[number]) => number): number => held.reduce((sum, entry) => sum + of(entry), 0)
+  const total = (of: (description: (typeof held)[number]) => number): number =>
+    held.reduce((sum, entry) => sum + of(entry), 0)
   const trainedWeight = total((entry) => entry.trainedWeight)
   using sums = new RunningSums()
   using phase = energy.phase(`train/epoch:${positions[0]?.epoch ?? 0}`, model.device)

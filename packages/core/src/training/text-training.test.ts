@@ -2,7 +2,14 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it, vi } from 'vitest'
-import { PretrainTrainer, SftTrainer, SwiftModel, TrainerArguments, evaluateExactMatch, type TrainingEvent } from '../index.ts'
+import {
+  PretrainTrainer,
+  SftTrainer,
+  SwiftModel,
+  TrainerArguments,
+  evaluateExactMatch,
+  type TrainingEvent,
+} from '../index.ts'
 import { capitals, writeCapitals, writeTextModel } from '../testing/text-model.ts'
 
 let root: string
@@ -18,8 +25,21 @@ it('teaches a model answers it did not know, from a file of rows', async () => {
   using model = await SwiftModel.fromPretrained(join(root, 'model'), { config: { type: 'full' } })
   const before = await evaluateExactMatch(model, join(root, 'held-out.jsonl'), { maxNewTokens: 16 })
   expect(before.exactMatch).toBe(0)
-  const args = new TrainerArguments({ outputDir: join(root, 'sft'), numTrainEpochs: 12, learningRate: 5e-3, perDeviceTrainBatchSize: 2, gradientAccumulationSteps: 1, weightDecay: 0 })
-  const trainer = new SftTrainer({ model, args, trainDataset: join(root, 'train.jsonl'), evalDataset: join(root, 'held-out.jsonl'), maxLength: 64 })
+  const args = new TrainerArguments({
+    outputDir: join(root, 'sft'),
+    numTrainEpochs: 12,
+    learningRate: 5e-3,
+    perDeviceTrainBatchSize: 2,
+    gradientAccumulationSteps: 1,
+    weightDecay: 0,
+  })
+  const trainer = new SftTrainer({
+    model,
+    args,
+    trainDataset: join(root, 'train.jsonl'),
+    evalDataset: join(root, 'held-out.jsonl'),
+    maxLength: 64,
+  })
   const events: TrainingEvent[] = []
   trainer.on('*', (event) => events.push(event))
   const result = await trainer.train()
@@ -43,10 +63,16 @@ it('teaches a model answers it did not know, from a file of rows', async () => {
 
 it('accounts the energy of a run by epoch, with measured and modelled apart', async () => {
   using model = await SwiftModel.fromPretrained(join(root, 'model'), { config: { type: 'lora', r: 4 } })
-  const args = new TrainerArguments({ outputDir: join(root, 'energy'), numTrainEpochs: 2, gradientAccumulationSteps: 1 })
+  const args = new TrainerArguments({
+    outputDir: join(root, 'energy'),
+    numTrainEpochs: 2,
+    gradientAccumulationSteps: 1,
+  })
   const result = await new SftTrainer({ model, args, trainDataset: join(root, 'train.jsonl'), maxLength: 64 }).train()
   const report = result.energy
-  expect(report?.rows.map(({ key }) => key)).toEqual(expect.arrayContaining(['epoch:0', 'epoch:1', 'tokenise', 'checkpoint']))
+  expect(report?.rows.map(({ key }) => key)).toEqual(
+    expect.arrayContaining(['epoch:0', 'epoch:1', 'tokenise', 'checkpoint']),
+  )
   const { measured, modelled } = report?.phases.energy ?? {}
   expect(measured ?? modelled).toBeDefined()
   expect((measured ?? modelled)?.nanojoules).toBeGreaterThan(0n)
@@ -55,9 +81,21 @@ it('accounts the energy of a run by epoch, with measured and modelled apart', as
 
 it('continues documents after pre-training', async () => {
   using model = await SwiftModel.fromPretrained(join(root, 'model'), { config: { type: 'full' } })
-  const args = new TrainerArguments({ outputDir: join(root, 'pt'), maxSteps: 40, learningRate: 5e-3, gradientAccumulationSteps: 1, weightDecay: 0 })
+  const args = new TrainerArguments({
+    outputDir: join(root, 'pt'),
+    maxSteps: 40,
+    learningRate: 5e-3,
+    gradientAccumulationSteps: 1,
+    weightDecay: 0,
+  })
   const losses: number[] = []
-  const trainer = new PretrainTrainer({ model, args, trainDataset: join(root, 'train.jsonl'), maxLength: 32, columns: { query: 'text' } })
+  const trainer = new PretrainTrainer({
+    model,
+    args,
+    trainDataset: join(root, 'train.jsonl'),
+    maxLength: 32,
+    columns: { query: 'text' },
+  })
   trainer.on('step', ({ loss }) => losses.push(loss))
   await trainer.train()
   expect(losses.at(-1)).toBeLessThan((losses[0] ?? 0) / 2)
@@ -66,7 +104,13 @@ it('continues documents after pre-training', async () => {
 it('loses nothing when the disk is full', async () => {
   using model = await SwiftModel.fromPretrained(join(root, 'model'), { config: { type: 'lora', r: 4 } })
   const folder = join(root, 'full-disk')
-  const args = new TrainerArguments({ outputDir: folder, maxSteps: 6, saveSteps: 2, gradientAccumulationSteps: 1, loggingSteps: 1 })
+  const args = new TrainerArguments({
+    outputDir: folder,
+    maxSteps: 6,
+    saveSteps: 2,
+    gradientAccumulationSteps: 1,
+    loggingSteps: 1,
+  })
   using trainer = new SftTrainer({ model, args, trainDataset: join(root, 'train.jsonl'), maxLength: 64 })
   const write = model.writeTrained.bind(model)
   let saves = 0
@@ -75,12 +119,17 @@ it('loses nothing when the disk is full', async () => {
     await write(target)
     if (saves === 2) throw Object.assign(new Error('no space left on device, write'), { code: 'ENOSPC' })
   })
-  await expect(trainer.train()).rejects.toMatchObject({ code: 'ERR_DISK_FULL', remedy: expect.stringContaining('resumeFromCheckpoint') })
+  await expect(trainer.train()).rejects.toMatchObject({
+    code: 'ERR_DISK_FULL',
+    remedy: expect.stringContaining('resumeFromCheckpoint'),
+  })
   const checkpoint = (await readdir(folder)).filter((name) => name.includes('checkpoint'))
   expect(checkpoint).toEqual(['checkpoint-2'])
   // The state in memory is whole: once there is space, it is saved where the run stopped.
   spy.mockRestore()
   expect(await trainer.saveCheckpoint()).toBe(join(folder, 'checkpoint-4'))
-  const state = JSON.parse(await readFile(join(folder, 'checkpoint-4', 'trainer_state.json'), 'utf8')) as { step: number }
+  const state = JSON.parse(await readFile(join(folder, 'checkpoint-4', 'trainer_state.json'), 'utf8')) as {
+    step: number
+  }
   expect(state.step).toBe(4)
 })

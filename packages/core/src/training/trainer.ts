@@ -29,6 +29,18 @@ import { decaysMatrices, type UpdateRule } from './update.ts'
 /** Peak learning rates when nothing is said: ms-swift's. */
 const defaultLearningRates = { adapter: 1e-4, full: 1e-5 }
 
+/** What only a program can give; their types are TypeScript's to check. */
+const programFields: ReadonlySet<string> = new Set([
+  'model',
+  'args',
+  'trainDataset',
+  'evalDataset',
+  'signal',
+  'ledger',
+  'carbon',
+  'decays',
+])
+
 interface Prepared {
   readonly batches: PreparedBatches
   readonly length: RunLength
@@ -53,10 +65,15 @@ export abstract class Trainer implements Disposable {
 
   /** @throws `ERR_OPTION_UNKNOWN`, `ERR_OPTION_INVALID` for options of the data */
   constructor(init: TrainerInit) {
-    const { model, args, trainDataset, evalDataset, signal, ledger, carbon, decays, ...data } = init
-    parseOptions('The trainer', dataOptions, data)
+    // The data themselves are trainDataset and evalDataset here; their names in files would be ignored.
+    const { dataset: _dataset, valDataset: _valDataset, ...table } = dataOptions
+    parseOptions(
+      'The trainer',
+      table,
+      Object.fromEntries(Object.entries(init).filter(([name]) => !programFields.has(name))),
+    )
     this.#init = init
-    this.args = args ?? new TrainerArguments()
+    this.args = init.args ?? new TrainerArguments()
   }
 
   /**
@@ -81,7 +98,8 @@ export abstract class Trainer implements Disposable {
    */
   async plan(): Promise<TrainingPlan> {
     const folder = await mkdtemp(join(tmpdir(), 'swift-plan-'))
-    const energy = this.#init.ledger === undefined ? await RunEnergy.open(join(folder, 'energy')) : RunEnergy.over(this.#init.ledger)
+    const energy =
+      this.#init.ledger === undefined ? await RunEnergy.open(join(folder, 'energy')) : RunEnergy.over(this.#init.ledger)
     try {
       const prepared = await this.#prepare(folder, energy)
       return await this.#plan(prepared, energy)
@@ -145,12 +163,17 @@ export abstract class Trainer implements Disposable {
     this.dispose()
   }
 
-  async #openRunFolder(runFolder: string): Promise<{ readonly path: string | undefined; readonly state: TrainerState | undefined }> {
+  async #openRunFolder(
+    runFolder: string,
+  ): Promise<{ readonly path: string | undefined; readonly state: TrainerState | undefined }> {
     const { resumeFromCheckpoint } = this.args
     await mkdir(runFolder, { recursive: true })
     const left = await removeIncomplete(runFolder)
     const checkpoints = await listCheckpoints(runFolder)
-    const path = resumeFromCheckpoint === undefined ? undefined : await new CheckpointStore(runFolder, 1).find(resumeFromCheckpoint)
+    const path =
+      resumeFromCheckpoint === undefined
+        ? undefined
+        : await new CheckpointStore(runFolder, 1).find(resumeFromCheckpoint)
     if (resumeFromCheckpoint === undefined && checkpoints.length > 0) {
       throw new SwiftError({
         code: 'ERR_RUN_EXISTS',
@@ -170,9 +193,26 @@ export abstract class Trainer implements Disposable {
 
   async #prepare(runFolder: string, energy: RunEnergy): Promise<Prepared> {
     const { model, trainDataset, evalDataset, signal } = this.#init
-    const { maxLength, packing, truncationStrategy, lossScale, columns, chatTemplateKwargs, maxRejectedFraction, splitDatasetRatio } =
-      this.#init
-    const given = { maxLength, packing, truncationStrategy, lossScale, columns, chatTemplateKwargs, maxRejectedFraction, splitDatasetRatio }
+    const {
+      maxLength,
+      packing,
+      truncationStrategy,
+      lossScale,
+      columns,
+      chatTemplateKwargs,
+      maxRejectedFraction,
+      splitDatasetRatio,
+    } = this.#init
+    const given = {
+      maxLength,
+      packing,
+      truncationStrategy,
+      lossScale,
+      columns,
+      chatTemplateKwargs,
+      maxRejectedFraction,
+      splitDatasetRatio,
+    }
     const { args } = this
     const trainables = model.trainables()
     const optimizer = await pluginRegistry().optimizer(args.optim)
@@ -212,7 +252,12 @@ export abstract class Trainer implements Disposable {
     return makePlan({ model, args: this.args, source: batches.train, length, learningRate, rule, energy, carbon })
   }
 
-  async #train(runFolder: string, path: string | undefined, resumed: TrainerState | undefined, energy: RunEnergy): Promise<TrainResult> {
+  async #train(
+    runFolder: string,
+    path: string | undefined,
+    resumed: TrainerState | undefined,
+    energy: RunEnergy,
+  ): Promise<TrainResult> {
     const { model, signal } = this.#init
     const prepared = await this.#prepare(runFolder, energy)
     const { batches, length, rule } = prepared
@@ -222,7 +267,8 @@ export abstract class Trainer implements Disposable {
     await writeFileAtomically(join(runFolder, 'args.json'), `${JSON.stringify(this.args.given, null, 2)}\n`)
     await writeFileAtomically(join(runFolder, 'plan.json'), `${JSON.stringify(plan, null, 2)}\n`)
     const log = await RunLog.open(runFolder, resumed?.step ?? 0)
-    const restored = path === undefined || resumed === undefined ? new Map() : await restoreCheckpoint(path, model, resumed)
+    const restored =
+      path === undefined || resumed === undefined ? new Map() : await restoreCheckpoint(path, model, resumed)
     const full: UpdateRule = { ...rule, state: restored }
     const network = model.network
     const lossModel = {
@@ -311,7 +357,9 @@ export abstract class Trainer implements Disposable {
       energy: await energy.report(),
       energyUnavailable: energy.unavailable,
       resumeHint:
-        reason === 'aborted' ? `Continue with outputDir: ${runFolder} and resumeFromCheckpoint: auto (step ${run.step} is saved)` : undefined,
+        reason === 'aborted'
+          ? `Continue with outputDir: ${runFolder} and resumeFromCheckpoint: auto (step ${run.step} is saved)`
+          : undefined,
     }
     const { energy: _energy, ...summary } = result
     await writeFileAtomically(join(runFolder, 'trainer_state.json'), `${JSON.stringify(summary, null, 2)}\n`)
@@ -341,13 +389,23 @@ export async function isRunFolderFree(folder: string): Promise<boolean> {
   return !names.some((name) => name.startsWith('checkpoint-'))
 }
 
-function checkResume(state: TrainerState, { train }: PreparedBatches, length: RunLength, rule: UpdateRule, args: TrainerArguments): void {
+function checkResume(
+  state: TrainerState,
+  { train }: PreparedBatches,
+  length: RunLength,
+  rule: UpdateRule,
+  args: TrainerArguments,
+): void {
   const differences = [
     ...(state.datasetFingerprint === train.fingerprint ? [] : ['the dataset or its tokenisation differs']),
     ...(state.gradientAccumulationSteps === length.gradientAccumulationSteps
       ? []
-      : [`gradientAccumulationSteps was ${state.gradientAccumulationSteps} and is ${length.gradientAccumulationSteps}`]),
-    ...(state.optimizer.id === rule.optimizer.id ? [] : [`optim was ${state.optimizer.id} and is ${rule.optimizer.id}`]),
+      : [
+          `gradientAccumulationSteps was ${state.gradientAccumulationSteps} and is ${length.gradientAccumulationSteps}`,
+        ]),
+    ...(state.optimizer.id === rule.optimizer.id
+      ? []
+      : [`optim was ${state.optimizer.id} and is ${rule.optimizer.id}`]),
     ...(state.random.seed === args.seed ? [] : [`seed was ${state.random.seed} and is ${args.seed}`]),
   ]
   if (differences.length === 0) return

@@ -199,7 +199,17 @@ export class TrainingRun {
     this.#tokens += tokens
     const last = request.positions.at(-1)
     const epoch = last === undefined ? 0 : last.epoch + (last.batchIndex + 1) / source.batchesPerEpoch
-    const numbers: StepNumbers = { step, epoch, trainedWeight, trainedTokens, tokens, learningRate, durationMs, skipped, ...scalars }
+    const numbers: StepNumbers = {
+      step,
+      epoch,
+      trainedWeight,
+      trainedTokens,
+      tokens,
+      learningRate,
+      durationMs,
+      skipped,
+      ...scalars,
+    }
     const loss = scalars.lossSum / Math.max(trainedWeight, Number.MIN_VALUE)
     if (!skipped) this.#lastLoss = loss
     const { liveBytes, peakBytes } = model.device.statistics()

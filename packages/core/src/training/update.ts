@@ -38,7 +38,12 @@ export function clip(trainables: readonly Trainable[], maxGradNorm: number): Ten
  * @param learningRate - of this step; each trainable's factor multiplies it
  * @param update - number of this update, from 1
  */
-export function applyUpdate(rule: UpdateRule, trainables: readonly Trainable[], learningRate: number, update: number): void {
+export function applyUpdate(
+  rule: UpdateRule,
+  trainables: readonly Trainable[],
+  learningRate: number,
+  update: number,
+): void {
   const groups = Map.groupBy(withGradients(trainables), ({ trainable }) =>
     JSON.stringify([trainable.learningRateFactor, rule.decays(trainable)]),
   )

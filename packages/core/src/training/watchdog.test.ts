@@ -9,7 +9,10 @@ it('stops at the first NaN or infinity and names step, checkpoint and remedy', (
   expect(watchdog.looksFirst).toBe(false)
   for (const bad of [{ lossSum: Number.NaN }, { gradientNorm: Number.POSITIVE_INFINITY }]) {
     expect(() => watchdog.admits({ ...good, ...bad }, 'run/checkpoint-2')).toThrow(
-      expect.objectContaining({ code: 'ERR_LOSS_NOT_FINITE', message: expect.stringMatching(/Step 3.*run\/checkpoint-2.*learningRate/s) }),
+      expect.objectContaining({
+        code: 'ERR_LOSS_NOT_FINITE',
+        message: expect.stringMatching(/Step 3.*run\/checkpoint-2.*learningRate/s),
+      }),
     )
   }
 })

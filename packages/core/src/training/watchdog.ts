@@ -29,7 +29,10 @@ export class Watchdog {
    * Whether the update of these numbers may be applied; counts it as skipped when not.
    * @throws `ERR_LOSS_NOT_FINITE` when no more may be skipped
    */
-  admits(numbers: Pick<StepNumbers, 'step' | 'lossSum' | 'gradientNorm' | 'learningRate'>, lastCheckpoint: string | undefined): boolean {
+  admits(
+    numbers: Pick<StepNumbers, 'step' | 'lossSum' | 'gradientNorm' | 'learningRate'>,
+    lastCheckpoint: string | undefined,
+  ): boolean {
     const { step, lossSum, gradientNorm, learningRate } = numbers
     if (Number.isFinite(lossSum) && Number.isFinite(gradientNorm)) return true
     if (this.#skipped < this.#allowed) {
@@ -37,7 +40,8 @@ export class Watchdog {
       return false
     }
     const what = Number.isFinite(lossSum) ? `gradient norm ${gradientNorm}` : `loss ${lossSum}`
-    const kept = lastCheckpoint === undefined ? 'no checkpoint was written yet' : `the last good checkpoint is ${lastCheckpoint}`
+    const kept =
+      lastCheckpoint === undefined ? 'no checkpoint was written yet' : `the last good checkpoint is ${lastCheckpoint}`
     const before = this.#allowed > 0 ? ` after ${this.#skipped} skipped updates` : ''
     throw new SwiftError({
       code: 'ERR_LOSS_NOT_FINITE',
