@@ -7,14 +7,21 @@ export {
   formatJoulesPerToken,
   formatKilowattHours,
   Ledger,
+  Phase,
   StaticCarbonProvider,
   addSplits,
   toJoules,
 } from '@swift/energy'
-export type { LedgerOptions, LiveEnergy, ReportOptions } from '@swift/energy'
+export type { LedgerOptions, LiveEnergy, PhaseOptions, PhaseOwner, ReportOptions } from '@swift/energy'
 export { describeCpu, device, opNames, type CpuDescription } from '@swift/tensor'
 export { listCheckpoints, type CheckpointEntry } from './checkpoints/list-checkpoints.ts'
-export { readTrainerState, type BestEvaluation, type TrainerState } from './checkpoints/trainer-state.ts'
+export {
+  readTrainerState,
+  type BestEvaluation,
+  type OptimizerProgress,
+  type RandomState,
+  type TrainerState,
+} from './checkpoints/trainer-state.ts'
 export type * from './events/training-event.ts'
 export {
   evaluateExactMatch,
@@ -35,6 +42,7 @@ export {
   generationOptions,
   modelOptions,
   optionTables,
+  type OptionTables,
   trainingOptions,
   tunerOptions,
 } from './options/option-tables.ts'
@@ -46,7 +54,12 @@ export type { PlanComparison } from './planning/compare-plan.ts'
 export { formatBytes, formatCount, formatDuration, formatFlops } from './planning/format-units.ts'
 export type { MachineProbe } from './planning/machine-probe.ts'
 export type { MemoryForecast, WorkForecast } from './planning/step-forecast.ts'
-export { TrainingPlan, type PowerForecast, type TrainingPlanFields } from './planning/training-plan.ts'
+export {
+  TrainingPlan,
+  type ForecastByClass,
+  type PowerForecast,
+  type TrainingPlanFields,
+} from './planning/training-plan.ts'
 export { discoverPlugin } from './plugins/discover-plugin.ts'
 export { PluginRegistry, pluginRegistry, registerPlugin, type CapabilityKind } from './plugins/plugin-registry.ts'
 export { fixedBatches, type BatchSource } from './training/batch-source.ts'

@@ -11,6 +11,22 @@ export interface BestEvaluation {
   readonly loss: number
 }
 
+/** A random stream, exactly. */
+export interface RandomState {
+  /** Seed of the run. */
+  readonly seed: number
+  /** Draws so far. */
+  readonly counter: number
+}
+
+/** How far an optimizer is. */
+export interface OptimizerProgress {
+  /** Its id. */
+  readonly id: string
+  /** Updates it made. */
+  readonly updates: number
+}
+
 /** `trainer_state.json`: all of a run that is not a tensor. Plain JSON. */
 export interface TrainerState {
   /** Version of this layout. */
@@ -22,9 +38,9 @@ export interface TrainerState {
   /** Where the next step reads its first batch. */
   readonly position: DataPosition
   /** Seed and counter of the random stream. */
-  readonly random: { readonly seed: number; readonly counter: number }
+  readonly random: RandomState
   /** Id of the optimizer and number of its updates (skipped steps make none). */
-  readonly optimizer: { readonly id: string; readonly updates: number }
+  readonly optimizer: OptimizerProgress
   /** Fingerprint of the training data. */
   readonly datasetFingerprint: string
   /** Micro-batches per step. */

@@ -186,6 +186,7 @@ export class SwiftModel implements TextModel, Disposable {
     return this.#isTraining
   }
 
+  /** Whether dropout and other training-only behaviour apply. Trainers set it. */
   set isTraining(isTraining: boolean) {
     this.#isTraining = isTraining
   }
@@ -294,6 +295,7 @@ export class SwiftModel implements TextModel, Disposable {
     this.network[Symbol.dispose]()
   }
 
+  /** As {@link dispose}, for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

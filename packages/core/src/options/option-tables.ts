@@ -310,17 +310,14 @@ export const generationOptions: Readonly<Record<keyof GenerationOptions, OptionD
   },
 }
 
+/** The option tables by concern: the model, what is trained, the data, the training, generating text. */
+export type OptionTables = Readonly<Record<'model' | 'tuner' | 'data' | 'training' | 'generation', OptionTable>>
+
 /**
  * Every option of the product, by concern. TypeScript, YAML/JSON files and the command line read the same tables; a
  * name means the same everywhere and occurs once.
  */
-export const optionTables: {
-  readonly model: OptionTable
-  readonly tuner: OptionTable
-  readonly data: OptionTable
-  readonly training: OptionTable
-  readonly generation: OptionTable
-} = {
+export const optionTables: OptionTables = {
   model: modelOptions,
   tuner: tunerOptions,
   data: dataOptions,

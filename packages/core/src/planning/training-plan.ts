@@ -13,6 +13,14 @@ export interface PowerForecast {
   readonly modelledWatts: number | undefined
 }
 
+/** A forecast by class of energy; the two are never added. Undefined is unavailable. */
+export interface ForecastByClass {
+  /** From measured power. */
+  readonly measured: number | undefined
+  /** From modelled power. */
+  readonly modelled: number | undefined
+}
+
 /** Everything a plan states. */
 export interface TrainingPlanFields {
   /** Name of the model. */
@@ -99,14 +107,14 @@ export class TrainingPlan {
   }
 
   /** Forecast energy of all steps in joules, by class; undefined is unavailable. */
-  get joules(): { readonly measured: number | undefined; readonly modelled: number | undefined } {
+  get joules(): ForecastByClass {
     const of = (watts: number | undefined): number | undefined =>
       watts === undefined ? undefined : watts * this.seconds
     return { measured: of(this.fields.power?.measuredWatts), modelled: of(this.fields.power?.modelledWatts) }
   }
 
   /** Forecast carbon of all steps in grams CO2e, by class. */
-  get carbonGrams(): { readonly measured: number | undefined; readonly modelled: number | undefined } {
+  get carbonGrams(): ForecastByClass {
     const { measured, modelled } = this.joules
     const of = (joules: number | undefined): number | undefined =>
       joules === undefined ? undefined : (joules / 3.6e6) * this.fields.carbonFactor.gramsPerKilowattHour

@@ -159,6 +159,7 @@ export abstract class Trainer implements Disposable {
     this.#run = undefined
   }
 
+  /** As {@link dispose}, for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }
