@@ -275,11 +275,13 @@ impl Book {
             usage_before,
             usage,
         );
-        // |P_now − P_before|·T/4: the largest error of dividing by time at one boundary inside the interval (5.8).
+        // Dividing by time errs at a boundary x after the interval's start by |P_mean − P_before|·x, where P_before is
+        // the power before the boundary, taken from the interval before (|ΔP|·T/4 is its largest value
+        // where ΔP, the whole jump, is known). Sums over classes take x = T/2.
         let elapsed = u128::from(end_ns - start_ns);
         let power = nanojoules * 1_000_000_000 / elapsed;
-        let boundary =
-            source.previous_nanowatts.map_or(0, |previous| previous.abs_diff(power) * elapsed / 4_000_000_000);
+        let jump = source.previous_nanowatts.map_or(0, |previous| previous.abs_diff(power));
+        let boundary = jump * elapsed / 2_000_000_000;
         let owned = self.timeline.owned(start_ns, end_ns);
         let own_parts = self.splitter.split(index, start_ns, end_ns, own, &owned);
         let idle_parts = self.splitter.split(index, start_ns, end_ns, idle, &owned);
@@ -309,7 +311,10 @@ impl Book {
         // makes its own energy uncertain.
         for (token, _) in inside.into_iter().filter(|(_, weight)| *weight < whole) {
             if let Some(instance) = self.timeline.instance_mut(token) {
-                instance.edge[index] += boundary;
+                let edges = [instance.begin_ns, instance.end_ns].into_iter().flatten();
+                let inside = edges.filter(|at| (start_ns..=end_ns).contains(at));
+                let offsets: u128 = inside.map(|at| u128::from(at - start_ns)).sum();
+                instance.edge[index] += (jump * offsets).div_ceil(1_000_000_000);
             }
         }
         let plain = |nanojoules| Balance { nanojoules, ..Balance::default() };
