@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { PackedBatch } from '@swift/spec'
-import { device } from '@swift/tensor'
+import { device, type Tensor } from '@swift/tensor'
 import type { TrainingEvent } from '../events/training-event.ts'
 import { SwiftModel } from '../model/swift-model.ts'
 import type { SwiftModelOptions } from '../model/swift-model-options.ts'
@@ -126,6 +126,46 @@ describe('a run', () => {
     const first = await losses('seed-a', { maxSteps: 3 })
     expect(await losses('seed-b', { maxSteps: 3 })).toEqual(first)
     expect(await losses('seed-c', { maxSteps: 3 }, {}, { ...lora, seed: 7 })).not.toEqual(first)
+  })
+
+  it('repeats dropout masks when it recomputes', async () => {
+    const none = await losses('dropout-none', { maxSteps: 3, recompute: 'none' })
+    expect(await losses('dropout-full', { maxSteps: 3, recompute: 'full' })).toEqual(none)
+    expect(await losses('dropout-selective', { maxSteps: 3, recompute: 'selective' })).toEqual(none)
+  })
+
+  it('gives B the learning rate of LoRA+', async () => {
+    const moved = async (folder: string, loraPlusRatio: number): Promise<number[]> => {
+      const config = { type: 'lora', r: 2, loraDropout: 0, loraPlusRatio }
+      const args = { maxSteps: 1, optim: 'sgd', learningRate: 1e-2, lrSchedulerType: 'constant', weightDecay: 0 } as const
+      return withTrainer(
+        folder,
+        args,
+        async (trainer, model) => {
+          await trainer.train()
+          const [first] = model.adapters?.layers.values() ?? []
+          const b = first?.parameters.find(({ name }) => name === 'lora_B.weight')
+          return (b?.value as Tensor).toArray()
+        },
+        {},
+        { config, computeDtype: 'float32' },
+      )
+    }
+    const plain = await moved('plus-1', 1)
+    const faster = await moved('plus-4', 4)
+    expect(Math.max(...plain.map(Math.abs))).toBeGreaterThan(0)
+    // B starts at 0 and A's gradient is then 0, so one step of plain descent moves B alone, in proportion.
+    expect(Math.max(...faster.map((value, index) => Math.abs(value - 4 * (plain[index] ?? Number.NaN))))).toBeLessThan(1e-7)
+  })
+
+  it('lets timers fire while it trains', async () => {
+    let ticks = 0
+    const timer = setInterval(() => {
+      ticks += 1
+    }, 1)
+    await losses('timers', { maxSteps: 10, saveSteps: 100 })
+    clearInterval(timer)
+    expect(ticks).toBeGreaterThan(10)
   })
 
   it('leaves as many live bytes as it found', async () => {
