@@ -24,15 +24,19 @@ export function currentTape(): Tape | undefined {
   return recording
 }
 
-/** Runs `body` without recording. */
-export function withoutTape<T>(body: () => T): T {
+function recordOn<T>(tape: Tape | undefined, body: () => T): T {
   const previous = recording
-  recording = undefined
+  recording = tape
   try {
     return body()
   } finally {
     recording = previous
   }
+}
+
+/** Runs `body` without recording. */
+export function withoutTape<T>(body: () => T): T {
+  return recordOn(undefined, body)
 }
 
 /**
@@ -56,13 +60,7 @@ export class Tape {
 
   /** Runs `body` in a scope, recording its differentiable ops; returns what it returns. */
   record<T>(body: () => T): T {
-    const previous = recording
-    recording = this
-    try {
-      return withCategory('activations', () => scope(body))
-    } finally {
-      recording = previous
-    }
+    return recordOn(this, () => withCategory('activations', () => scope(body)))
   }
 
   /** Appends a node; called by differentiable ops. */

@@ -57,7 +57,7 @@ function readRope(config: Json, headExtent: number, maxPositionEmbeddings: numbe
 function readWindows(config: Json, architecture: DecoderArchitecture, layers: number): readonly number[] {
   const window = config['sliding_window']
   const enabled = architecture.windowByDefault || config['use_sliding_window'] === true
-  if (typeof window !== 'number' || window <= 0 || !enabled) return new Array<number>(layers).fill(0)
+  if (typeof window !== 'number' || window <= 0 || !enabled) return Array.from({ length: layers }, () => 0)
   const types = config['layer_types']
   if (Array.isArray(types)) return Array.from({ length: layers }, (_, layer) => (types[layer] === 'sliding_attention' ? window : 0))
   const first = architecture.windowByDefault ? 0 : count(config, 'max_window_layers', layers + 1)

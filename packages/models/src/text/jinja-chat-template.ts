@@ -101,7 +101,7 @@ export class JinjaChatTemplate implements ChatTemplate {
   #parse(source: string): LazyTemplate {
     const template = new LazyTemplate(source)
     try {
-      new Template(source)
+      void new Template(source)
     } catch (error) {
       throw new SwiftError({
         code: 'ERR_CHAT_TEMPLATE_SYNTAX',

@@ -1,5 +1,5 @@
 import { defineOp, type BackwardContext } from '../define-op.ts'
-import { Tensor } from '../tensor.ts'
+import type { Tensor } from '../tensor.ts'
 
 type Pair = readonly [Tensor, Tensor]
 type None = Readonly<Record<never, never>>

@@ -65,7 +65,7 @@ async function analytic(on: Device, definition: GradientCase): Promise<number[][
   const seeds = outputs.map((output, index) => keep(uniform(on, output.shape, { seed: seed * 7919 + index, low: 0.5, high: 1.5 })))
   tape.backward(outputs, seeds)
   const gradients = await Promise.all(
-    inputs.map(async (input) => (await gradientOf(input)?.toArray()) ?? new Array<number>(input.elements).fill(0)),
+    inputs.map(async (input) => (await gradientOf(input)?.toArray()) ?? Array.from({ length: input.elements }, () => 0)),
   )
   for (const tensor of [...inputs, ...outputs, ...seeds]) {
     clearGradient(tensor)

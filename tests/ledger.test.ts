@@ -6,8 +6,8 @@ import { meterNow } from '@swift/kernels/meter'
 import type { LedgerEvent, MarkEdge } from '@swift/spec'
 import { FakePowercapTree } from '@swift/testing'
 import { afterEach, describe, expect, it } from 'vitest'
-import { Ledger } from './ledger.ts'
-import type { LedgerOptions } from './ledger-options.ts'
+import { Ledger } from '@swift/energy'
+import type { LedgerOptions } from '@swift/energy'
 
 /** Why the native meter cannot be used here, or `undefined`. */
 function whyNoMeter(): string | undefined {
