@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path'
 import { SwiftError, type OptimizerState } from '@swift/spec'
 import type { Tensor } from '@swift/tensor'
 import { readAdapterConfig, type AttachedAdapters } from '../model/attached-adapters.ts'
+import { trainingOnlyOptions } from '../model/resolve-tuner.ts'
 import type { SwiftModel } from '../model/swift-model.ts'
 import { writeFolderAtomically } from './atomic-folder.ts'
 import { listCheckpoints, pruneCheckpoints } from './list-checkpoints.ts'
@@ -90,8 +91,8 @@ export async function restoreCheckpoint(
   })
 }
 
-/** Options of an adapter that may change between the parts of a run. */
-const changeable: ReadonlySet<string> = new Set(['loraDropout', 'loraPlusRatio', 'targetModules', 'excludeModules'])
+/** Options that differ in form only: which layers they name shows in the tensors. */
+const namesLayers: ReadonlySet<string> = new Set(['targetModules', 'excludeModules'])
 
 /** Whether the adapter's scale, rank and the like are those of the checkpoint: its tensors alone do not tell. */
 function checkAdapter(
@@ -101,7 +102,10 @@ function checkAdapter(
 ): void {
   const saved = adapter.doReadConfig(config)
   const differences = Object.entries(saved).filter(
-    ([name, value]) => !changeable.has(name) && JSON.stringify(value) !== JSON.stringify(options[name]),
+    ([name, value]) =>
+      !trainingOnlyOptions.has(name) &&
+      !namesLayers.has(name) &&
+      JSON.stringify(value) !== JSON.stringify(options[name]),
   )
   if (differences.length === 0) return
   throw new SwiftError({

@@ -55,12 +55,49 @@ export async function resolveTuner(
   if (folder !== undefined) {
     const saved = await readAdapterConfig(folder)
     const adapter = await registry.adapter(adapterIdOf(saved, folder))
-    return { kind: 'adapter', adapter, options: adapter.doReadConfig(saved), folder }
+    return {
+      kind: 'adapter',
+      adapter,
+      options: continuedOptions(adapter, adapter.doReadConfig(saved), config, folder),
+      folder,
+    }
   }
   if (config === undefined) return { kind: 'none' }
   const { type, ...given } = config
   const adapter = await registry.adapter(type === 'qlora' ? 'lora' : type)
   return { kind: 'adapter', adapter, options: adapterOptions(adapter, given), folder: undefined }
+}
+
+/** Options that say how an adapter is trained, not what it is: a run that continues one may change them. */
+export const trainingOnlyOptions: ReadonlySet<string> = new Set(['loraDropout', 'loraPlusRatio'])
+
+/** The options of a saved adapter, with what the configuration may change about them. */
+function continuedOptions(
+  adapter: Adapter<AdapterOptions, Tensor>,
+  saved: AdapterOptions,
+  config: SwiftConfig | undefined,
+  folder: string,
+): AdapterOptions {
+  if (config === undefined) return saved
+  const { type, ...given } = config
+  const checked = adapterOptions(adapter, given)
+  const conflicts = [
+    ...(type === adapter.id || (type === 'qlora' && adapter.id === 'lora') ? [] : [`type ${type} over ${adapter.id}`]),
+    ...Object.keys(given)
+      .filter((name) => given[name] !== undefined && !trainingOnlyOptions.has(name))
+      .filter((name) => JSON.stringify(checked[name]) !== JSON.stringify(saved[name]))
+      .map((name) => `${name} ${JSON.stringify(checked[name])} over ${JSON.stringify(saved[name])}`),
+  ]
+  if (conflicts.length > 0) {
+    throw new SwiftError({
+      code: 'ERR_OPTION_INVALID',
+      asked: `Continuing the adapter ${folder} with ${conflicts.join(', ')}`,
+      found: 'what an adapter is, is fixed when it is made',
+      remedy: 'Leave these options out, or start a new adapter',
+    })
+  }
+  const changed = Object.keys(given).filter((name) => given[name] !== undefined && trainingOnlyOptions.has(name))
+  return { ...saved, ...Object.fromEntries(changed.map((name) => [name, checked[name]])) }
 }
 
 /** Validates adapter options; one string for a list keeps its meaning of a pattern over whole paths. */

@@ -69,6 +69,12 @@ describe('adapters', () => {
     expect(await logits(loaded, ids)).toEqual(before)
   })
 
+  it('may change how they are trained when they are continued', async () => {
+    const config = { type: 'lora', loraDropout: 0.2, r: 8 }
+    using model = await SwiftModel.fromPretrained(base, { ...exact, adapter: perturbed, config })
+    expect(model.adapters?.options).toMatchObject({ loraDropout: 0.2, r: 8, loraAlpha: 16 })
+  })
+
   it('are saved as PEFT saves them and come back with the same bits', async () => {
     const folder = join(root, 'adapter')
     using model = await SwiftModel.fromPretrained(base, { ...exact, adapter: perturbed })
@@ -135,6 +141,11 @@ describe('what is wrong is said', () => {
       'ERR_ADAPTER_TARGETS',
     ],
     ['a missing adapter', () => load(base, { adapter: join(root, 'nowhere') }), 'ERR_ADAPTER_MISSING'],
+    [
+      'another rank for a saved adapter',
+      () => load(base, { adapter: perturbed, config: { type: 'lora', r: 3 } }),
+      'ERR_OPTION_INVALID',
+    ],
     [
       'an adapter of another model',
       () => load(join(goldens, 'models/qwen2'), { adapter: perturbed }),

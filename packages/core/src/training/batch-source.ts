@@ -1,4 +1,4 @@
-import type { BatchDescription, BatchPlan, DataPosition } from '@swift/data'
+import type { BatchDescription, BatchPlan, BatchPlanOptions, DataPosition } from '@swift/data'
 import { SwiftError, type PackedBatch } from '@swift/spec'
 
 /** Batches of every epoch, by position. `BatchPlan` of `@swift/data` over a tokenised dataset is one. */
@@ -17,11 +17,15 @@ export interface BatchSource {
   batch(position: DataPosition): PackedBatch
 }
 
-/** The batches of a plan over a tokenised dataset. */
-export function batchesOfPlan(plan: BatchPlan): BatchSource {
+/**
+ * The batches of a plan over a tokenised dataset.
+ * @param options - what the plan was made with; part of the fingerprint, since they decide the batches
+ */
+export function batchesOfPlan(plan: BatchPlan, options: BatchPlanOptions): BatchSource {
   const { dataset } = plan
+  const { maxLength, packing, batchSize, seed } = options
   return {
-    fingerprint: dataset.fingerprint,
+    fingerprint: `${dataset.fingerprint}/${maxLength}/${packing === true ? 'packed' : 'single'}/${batchSize}/${seed}`,
     batchesPerEpoch: plan.batchesPerEpoch,
     sequencesPerEpoch: dataset.sequenceCount,
     tokensPerEpoch: dataset.tokenCount,

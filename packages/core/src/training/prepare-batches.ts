@@ -63,7 +63,8 @@ export async function prepareBatches(request: PrepareRequest): Promise<PreparedB
     const packing = options.packing ?? true
     const batchSize = args.perDeviceTrainBatchSize
     const longest = Math.max(maxLength, data.maxSequenceLength)
-    return batchesOfPlan(createBatchPlan(data, { maxLength: longest, packing, batchSize, seed: args.seed, shuffle }))
+    const chosen = { maxLength: longest, packing, batchSize, seed: args.seed, shuffle }
+    return batchesOfPlan(createBatchPlan(data, chosen), chosen)
   }
   const sourceOf = (data: TokenizedDataset | BatchSource, shuffle: boolean): BatchSource =>
     'batchesPerEpoch' in data ? data : planOf(data, shuffle)

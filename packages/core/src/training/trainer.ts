@@ -358,7 +358,7 @@ export abstract class Trainer implements Disposable {
       energy: await energy.report(),
       energyUnavailable: energy.unavailable,
       resumeHint:
-        reason === 'aborted'
+        reason === 'aborted' && lastCheckpoint !== undefined
           ? `Continue with outputDir: ${runFolder} and resumeFromCheckpoint: auto (step ${run.step} is saved)`
           : undefined,
     }

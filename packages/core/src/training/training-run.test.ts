@@ -137,13 +137,19 @@ describe('a run', () => {
   it('gives B the learning rate of LoRA+', async () => {
     const moved = async (folder: string, loraPlusRatio: number): Promise<number[]> => {
       const config = { type: 'lora', r: 2, loraDropout: 0, loraPlusRatio }
-      const args = { maxSteps: 1, optim: 'sgd', learningRate: 1e-2, lrSchedulerType: 'constant', weightDecay: 0 } as const
+      const args = {
+        maxSteps: 1,
+        optim: 'sgd',
+        learningRate: 1e-2,
+        lrSchedulerType: 'constant',
+        weightDecay: 0,
+      } as const
       return withTrainer(
         folder,
         args,
         async (trainer, model) => {
           await trainer.train()
-          const [first] = model.adapters?.layers.values() ?? []
+          const first = model.adapters?.layers.values().next().value
           const b = first?.parameters.find(({ name }) => name === 'lora_B.weight')
           return (b?.value as Tensor).toArray()
         },
@@ -155,7 +161,9 @@ describe('a run', () => {
     const faster = await moved('plus-4', 4)
     expect(Math.max(...plain.map(Math.abs))).toBeGreaterThan(0)
     // B starts at 0 and A's gradient is then 0, so one step of plain descent moves B alone, in proportion.
-    expect(Math.max(...faster.map((value, index) => Math.abs(value - 4 * (plain[index] ?? Number.NaN))))).toBeLessThan(1e-7)
+    expect(Math.max(...faster.map((value, index) => Math.abs(value - 4 * (plain[index] ?? Number.NaN))))).toBeLessThan(
+      1e-7,
+    )
   })
 
   it('lets timers fire while it trains', async () => {
