@@ -150,8 +150,8 @@ describe('a run', () => {
         async (trainer, model) => {
           await trainer.train()
           const first = model.adapters?.layers.values().next().value
-          const b = first?.parameters.find(({ name }) => name === 'lora_B.weight')
-          return (b?.value as Tensor).toArray()
+          const b: unknown = first?.parameters.find(({ name }) => name === 'lora_B.weight')
+          return (b as { readonly value: Tensor }).value.toArray()
         },
         {},
         { config, computeDtype: 'float32' },

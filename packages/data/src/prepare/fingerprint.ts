@@ -10,22 +10,6 @@ async function hashFile(path: string): Promise<string> {
   return digest.digest('hex')
 }
 
-/** Rendering of one fixed chat: two templates that differ only in text never seen here are told apart by it or not at all. */
-function templateProbe({ chatTemplate, chatTemplateVariables }: PrepareOptions): string {
-  if (chatTemplate === undefined) return 'none'
-  if ('source' in chatTemplate && typeof chatTemplate.source === 'string') return chatTemplate.source
-  const messages = [
-    { role: 'system', content: 'S' },
-    { role: 'user', content: 'U' },
-    { role: 'assistant', content: 'A' },
-  ] as const
-  try {
-    return chatTemplate.render(messages, { variables: { ...chatTemplateVariables } })
-  } catch {
-    return chatTemplate.render(messages.slice(1), { variables: { ...chatTemplateVariables } })
-  }
-}
-
 /** Hash (hex) of everything the tokens depend on: contents of the files, tokenizer, template and options. */
 export async function fingerprint(sources: readonly DatasetSource[], options: PrepareOptions, purpose: string): Promise<string> {
   const files = await Promise.all(
@@ -37,7 +21,7 @@ export async function fingerprint(sources: readonly DatasetSource[], options: Pr
     paths: sources.map(({ files: list }) => list.map(({ path }) => path)),
     purpose,
     tokenizer: options.tokenizer.fingerprint,
-    template: templateProbe(options),
+    template: options.chatTemplate?.fingerprint ?? null,
     variables: options.chatTemplateVariables ?? {},
     maxLength: options.maxLength,
     lossStrategy: options.lossStrategy ?? 'assistant',

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { Template } from '@huggingface/jinja'
 import { SwiftError, type ChatMessage, type ChatRenderOptions, type ChatTemplate, type MarkedRendering, type TextRange } from '@swift/spec'
+import { rewriteStripCalls, stripFunctions } from './strip-calls.ts'
 
 /** What a template is made from. */
 export interface JinjaChatTemplateOptions {
@@ -43,8 +44,11 @@ class LazyTemplate {
   }
 
   render(variables: Record<string, unknown>): string {
-    this.#parsed ??= new Template(this.#source)
-    return this.#parsed.render(variables)
+    if (this.#parsed === undefined) {
+      this.#parsed = new Template(this.#source)
+      rewriteStripCalls(this.#parsed.parsed)
+    }
+    return this.#parsed.render({ ...stripFunctions, ...variables })
   }
 }
 
