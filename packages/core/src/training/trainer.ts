@@ -1,12 +1,11 @@
-import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { SwiftError, type OptimizerState } from '@swift/spec'
 import type { Tensor } from '@swift/tensor'
-import { removeIncomplete, writeFileAtomically } from '../checkpoints/atomic-folder.ts'
+import { writeFileAtomically } from '../checkpoints/atomic-folder.ts'
 import { CheckpointStore, restoreCheckpoint } from '../checkpoints/checkpoint-store.ts'
-import { listCheckpoints } from '../checkpoints/list-checkpoints.ts'
-import { readTrainerState, type TrainerState } from '../checkpoints/trainer-state.ts'
+import type { TrainerState } from '../checkpoints/trainer-state.ts'
 import { RunEnergy } from '../energy/run-energy.ts'
 import { EventStream } from '../events/event-stream.ts'
 import type { TrainingEvent } from '../events/training-event.ts'
@@ -19,6 +18,8 @@ import type { TrainingPlan } from '../planning/training-plan.ts'
 import { pluginRegistry } from '../plugins/plugin-registry.ts'
 import { prepareBatches, type PreparedBatches } from './prepare-batches.ts'
 import { deriveRunLength, type RunLength } from './run-length.ts'
+import { checkResume } from './check-resume.ts'
+import { defaultRunFolder, openRunFolder } from './run-folder.ts'
 import { RunLog } from './run-log.ts'
 import type { Trainable } from './trainable.ts'
 import type { StopReason, TrainResult } from './train-result.ts'
@@ -118,8 +119,10 @@ export abstract class Trainer implements Disposable {
    */
   async train(): Promise<TrainResult> {
     try {
-      const runFolder = resolve(this.args.outputDir ?? defaultRunFolder(this.#init.model.name))
-      const { path, state } = await this.#openRunFolder(runFolder)
+      const folder = this.args.outputDir ?? defaultRunFolder(this.#init.model.name)
+      const { runFolder, path, state, notes } = await openRunFolder(folder, this.args.resumeFromCheckpoint)
+      this.#events.emit({ type: 'start', runFolder, resumedStep: state?.step ?? 0, resumedFrom: path })
+      for (const note of notes) this.#events.emit(note)
       const { ledger } = this.#init
       const energy =
         ledger === undefined
@@ -162,34 +165,6 @@ export abstract class Trainer implements Disposable {
   /** As {@link dispose}, for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
-  }
-
-  async #openRunFolder(
-    runFolder: string,
-  ): Promise<{ readonly path: string | undefined; readonly state: TrainerState | undefined }> {
-    const { resumeFromCheckpoint } = this.args
-    await mkdir(runFolder, { recursive: true })
-    const left = await removeIncomplete(runFolder)
-    const checkpoints = await listCheckpoints(runFolder)
-    const path =
-      resumeFromCheckpoint === undefined
-        ? undefined
-        : await new CheckpointStore(runFolder, 1).find(resumeFromCheckpoint)
-    if (resumeFromCheckpoint === undefined && checkpoints.length > 0) {
-      throw new SwiftError({
-        code: 'ERR_RUN_EXISTS',
-        asked: `A new run in ${runFolder}`,
-        found: `it holds checkpoints up to step ${checkpoints.at(-1)?.step ?? 0} of another run`,
-        remedy: 'Continue it with resumeFromCheckpoint: auto, or choose another outputDir',
-      })
-    }
-    const state = path === undefined ? undefined : await readTrainerState(path)
-    this.#events.emit({ type: 'start', runFolder, resumedStep: state?.step ?? 0, resumedFrom: path })
-    if (left.length > 0) {
-      const message = `Removed ${left.length} interrupted write(s) of an earlier process: ${left.join(', ')}`
-      this.#events.emit({ type: 'note', code: 'WARN_CHECKPOINT_INCOMPLETE', message })
-    }
-    return { path, state }
   }
 
   async #prepare(runFolder: string, energy: RunEnergy): Promise<Prepared> {
@@ -262,7 +237,14 @@ export abstract class Trainer implements Disposable {
     const { model, signal } = this.#init
     const prepared = await this.#prepare(runFolder, energy)
     const { batches, length, rule } = prepared
-    if (resumed !== undefined) checkResume(resumed, batches, length, rule, this.args)
+    if (resumed !== undefined) {
+      checkResume(resumed, {
+        datasetFingerprint: batches.train.fingerprint,
+        gradientAccumulationSteps: length.gradientAccumulationSteps,
+        optim: rule.optimizer.id,
+        seed: this.args.seed,
+      })
+    }
     const plan = await this.#plan(prepared, energy)
     this.#events.emit({ type: 'plan', plan })
     await writeFileAtomically(join(runFolder, 'args.json'), `${JSON.stringify(this.args.given, null, 2)}\n`)
@@ -377,43 +359,4 @@ export class SftTrainer extends Trainer {
 /** Trains on documents: the loss is on every token. */
 export class PretrainTrainer extends Trainer {
   protected override readonly purpose = 'pretrain'
-}
-
-function defaultRunFolder(model: string): string {
-  const stamp = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')
-  return join('output', `${model}-${stamp}`)
-}
-
-/** Whether a folder can take a new run; for commands that choose one. */
-export async function isRunFolderFree(folder: string): Promise<boolean> {
-  const names = await readdir(folder).catch(() => [])
-  return !names.some((name) => name.startsWith('checkpoint-'))
-}
-
-function checkResume(
-  state: TrainerState,
-  { train }: PreparedBatches,
-  length: RunLength,
-  rule: UpdateRule,
-  args: TrainerArguments,
-): void {
-  const differences = [
-    ...(state.datasetFingerprint === train.fingerprint ? [] : ['the dataset or its tokenisation differs']),
-    ...(state.gradientAccumulationSteps === length.gradientAccumulationSteps
-      ? []
-      : [
-          `gradientAccumulationSteps was ${state.gradientAccumulationSteps} and is ${length.gradientAccumulationSteps}`,
-        ]),
-    ...(state.optimizer.id === rule.optimizer.id
-      ? []
-      : [`optim was ${state.optimizer.id} and is ${rule.optimizer.id}`]),
-    ...(state.random.seed === args.seed ? [] : [`seed was ${state.random.seed} and is ${args.seed}`]),
-  ]
-  if (differences.length === 0) return
-  throw new SwiftError({
-    code: 'ERR_RESUME_MISMATCH',
-    asked: `Resuming at step ${state.step}`,
-    found: differences.join('; '),
-    remedy: 'Resume with the data and arguments of the checkpoint (its args.json), or start anew with its adapter',
-  })
 }

@@ -263,6 +263,21 @@ describe('resuming', () => {
     }
   })
 
+  it('sets later checkpoints aside when it goes back', async () => {
+    const args = { maxSteps: 4, saveSteps: 1, saveTotalLimit: 9 }
+    await losses('back', args)
+    const folder = join(root, 'back')
+    await losses('back', { ...args, maxSteps: 3, resumeFromCheckpoint: join(folder, 'checkpoint-2') })
+    const names = (await readdir(folder)).filter((name) => name.startsWith('checkpoint')).toSorted()
+    expect(names).toEqual([
+      'checkpoint-1',
+      'checkpoint-2',
+      'checkpoint-3',
+      'checkpoint-3.superseded',
+      'checkpoint-4.superseded',
+    ])
+  })
+
   it('refuses a folder with another run, other data, and a folder that is no checkpoint', async () => {
     await losses('taken', { maxSteps: 2 })
     await expect(losses('taken', { maxSteps: 2 })).rejects.toMatchObject({ code: 'ERR_RUN_EXISTS' })
