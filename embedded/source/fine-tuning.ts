@@ -9,5 +9,5 @@ export const fineTuning = {
   loraDropout: 0,
   maxLength: 512,
   /** Packed rows of maxLength tokens in one optimizer step. */
-  rowsPerStep: 2,
+  rowsPerStep: 1,
 } as const

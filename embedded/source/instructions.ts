@@ -17,7 +17,7 @@ export interface InstructionSet {
 }
 
 const heldOutFraction = 0.25
-const trainRowsPerRelation = 72
+const trainRowsPerRelation = 96
 const heldOutRowsPerRelation = 10
 
 /** True when nothing of the fact may be in the training rows. */
