@@ -1,8 +1,8 @@
 //! Runs ops on a device with host values: what the parity and gradient tests are made of.
 
 use crate::backend::{Backend, Call, View};
-use crate::cpu::isa::Isa;
 use crate::cpu::CpuBackend;
+use crate::cpu::isa::Isa;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::{Attributes, InferCall, find};
@@ -280,7 +280,8 @@ pub fn check_gradient(
 ) {
     let outputs = forward.oracle();
     let mut values = Values::new(77);
-    let weights: Vec<Tensor> = outputs[..differentiable].iter().map(|output| values.tensor(&output.shape, 1.0)).collect();
+    let weights: Vec<Tensor> =
+        outputs[..differentiable].iter().map(|output| values.tensor(&output.shape, 1.0)).collect();
     let gradients = backward(&forward.inputs, &outputs, &weights).oracle();
     let objective = |call: &OpCall| -> f64 {
         let outputs = call.oracle();

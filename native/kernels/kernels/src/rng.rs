@@ -54,7 +54,7 @@ pub fn normal_at(seed: u64, index: u64) -> f64 {
     let pair = (index % 4 / 2 * 2) as usize;
     let radius = (-2.0 * ((f64::from(words[pair]) + 1.0) / 4_294_967_296.0).ln()).sqrt();
     let angle = f64::from(words[pair + 1]) / 4_294_967_296.0 * std::f64::consts::TAU;
-    radius * if index % 2 == 0 { angle.cos() } else { angle.sin() }
+    radius * if index.is_multiple_of(2) { angle.cos() } else { angle.sin() }
 }
 
 #[cfg(test)]
@@ -64,14 +64,8 @@ mod tests {
     /// Vectors of the Random123 distribution (kat_vectors, philox4x32 10).
     #[test]
     fn known_answers() {
-        assert_eq!(
-            philox4x32([0; 4], [0; 2]),
-            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
-        );
-        assert_eq!(
-            philox4x32([u32::MAX; 4], [u32::MAX; 2]),
-            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
-        );
+        assert_eq!(philox4x32([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(philox4x32([u32::MAX; 4], [u32::MAX; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
         assert_eq!(
             philox4x32([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
             [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
@@ -100,7 +94,10 @@ mod tests {
         };
         let (mean, variance, fourth) = moments(&|index| normal_at(3, index));
         // Five deviations: 1/√n, √(2/n), √(96/n).
-        assert!(mean.abs() < 0.0112 && (variance - 1.0).abs() < 0.0159 && (fourth - 3.0).abs() < 0.11, "{mean} {variance} {fourth}");
+        assert!(
+            mean.abs() < 0.0112 && (variance - 1.0).abs() < 0.0159 && (fourth - 3.0).abs() < 0.11,
+            "{mean} {variance} {fourth}"
+        );
         let (mean, square, _) = moments(&|index| f64::from(unit(uniform_at(4, index))));
         assert!((mean - 0.5).abs() < 0.0033 && (square - 1.0 / 3.0).abs() < 0.0034, "{mean} {square}");
         assert!(unit(u32::MAX) < 1.0 && unit(0) == 0.0);

@@ -142,10 +142,22 @@ impl<F: Function> Pointwise<3, 2> for GatedDerivative<F> {
 macro_rules! with_function {
     ($call:expr, $function:ident => $body:expr) => {
         match Activation::of(&$call.attributes)? {
-            Activation::Silu => { let $function = Silu; $body }
-            Activation::GeluTanh => { let $function = GeluTanh; $body }
-            Activation::GeluErf => { let $function = GeluErf; $body }
-            Activation::Relu => { let $function = Relu; $body }
+            Activation::Silu => {
+                let $function = Silu;
+                $body
+            }
+            Activation::GeluTanh => {
+                let $function = GeluTanh;
+                $body
+            }
+            Activation::GeluErf => {
+                let $function = GeluErf;
+                $body
+            }
+            Activation::Relu => {
+                let $function = Relu;
+                $body
+            }
         }
     };
 }

@@ -154,7 +154,7 @@ fn dropout(context: &CpuContext, call: &CpuCall<'_>, input: &str) -> Result<()> 
         let mut words = [0; 4];
         for (at, (y, x)) in y.iter_mut().zip(&x[start..end]).enumerate() {
             let index = offset + (start + at) as u64;
-            if at == 0 || index % 4 == 0 {
+            if at == 0 || index.is_multiple_of(4) {
                 words = words_of_block(seed, index / 4);
             }
             let kept = words[(index % 4) as usize] >= threshold;

@@ -86,7 +86,12 @@ fn forward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
                 }
             });
         }
-        _ => return Err(KernelError::dtype("embedding", format!("weight must be a dense float table, got {}", weight.spec))),
+        _ => {
+            return Err(KernelError::dtype(
+                "embedding",
+                format!("weight must be a dense float table, got {}", weight.spec),
+            ));
+        }
     }
     Ok(())
 }
@@ -106,7 +111,15 @@ fn backward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
 }
 
 /// total[ids[t]] += scale·rows[t] over rows of `dim`, in order of t.
-pub fn scatter_add(context: &CpuContext, ids: &[i32], rows: &[f32], dim: usize, scale: f32, total: &mut [f32], clear: bool) {
+pub fn scatter_add(
+    context: &CpuContext,
+    ids: &[i32],
+    rows: &[f32],
+    dim: usize,
+    scale: f32,
+    total: &mut [f32],
+    clear: bool,
+) {
     if clear {
         let shared = SharedMut::new(total);
         context.pool.for_chunks(total.len(), 1 << 18, &|start, end| {

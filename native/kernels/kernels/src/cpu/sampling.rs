@@ -5,9 +5,9 @@ use super::simd::math::exp;
 use super::simd::span::{get, put};
 use super::simd::{Kernel, Simd, dispatch};
 use super::{CpuCall, CpuContext, CpuKernel};
+use crate::cpu::reduce::argmax_of;
 use crate::error::{KernelError, Result};
 use crate::rng::uniform_at;
-use crate::cpu::reduce::argmax_of;
 
 /// Kernels of this file.
 pub const KERNELS: &[(&str, CpuKernel)] = &[("sample", sample)];
@@ -75,7 +75,13 @@ impl Kernel for Weights<'_> {
 }
 
 /// (id, log-probability) of one row.
-fn sample_row(context: &CpuContext, settings: &Settings, row: usize, logits: &mut [f32], history: &[i32]) -> Option<(usize, f32)> {
+fn sample_row(
+    context: &CpuContext,
+    settings: &Settings,
+    row: usize,
+    logits: &mut [f32],
+    history: &[i32],
+) -> Option<(usize, f32)> {
     if settings.penalty != 1.0 {
         penalize(logits, history, settings.penalty);
     }
@@ -158,7 +164,9 @@ fn pick(candidates: impl Iterator<Item = (usize, f64)>, target: f64) -> Option<u
 pub fn invalid_logits(row: usize) -> KernelError {
     KernelError::new(
         "ERR_NUMERIC",
-        format!("sample: the logits of row {row} hold NaN or +infinity, or nothing but −infinity; the forward pass has diverged"),
+        format!(
+            "sample: the logits of row {row} hold NaN or +infinity, or nothing but −infinity; the forward pass has diverged"
+        ),
     )
 }
 

@@ -1,6 +1,6 @@
 //! Activations: `silu`, `gelu`, `relu`, `sigmoid`-gated `swiglu` and `geglu`, with their backward ops.
 
-use super::{Attributes, Inferred, InferCall, OpDeclaration, attribute, input};
+use super::{Attributes, InferCall, Inferred, OpDeclaration, attribute, input};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::shape::TensorSpec;

@@ -38,15 +38,7 @@ pub const OPS: &[OpDeclaration] = &[
     },
     OpDeclaration {
         name: "attentionBackward",
-        inputs: &[
-            input("dO"),
-            input("q"),
-            input("k"),
-            input("v"),
-            input("o"),
-            input("lse"),
-            input("cuSeqlens"),
-        ],
+        inputs: &[input("dO"), input("q"), input("k"), input("v"), input("o"), input("lse"), input("cuSeqlens")],
         variadic: &[],
         attributes: &[
             attribute("scale", 0.0),
@@ -74,14 +66,7 @@ pub const OPS: &[OpDeclaration] = &[
     // cache[slots[t], positions[t]] = k[t], v[t].
     OpDeclaration {
         name: "kvAppend",
-        inputs: &[
-            input("cacheK"),
-            input("cacheV"),
-            input("k"),
-            input("v"),
-            input("slots"),
-            input("positions"),
-        ],
+        inputs: &[input("cacheK"), input("cacheV"), input("k"), input("v"), input("slots"), input("positions")],
         variadic: &[],
         attributes: &[],
         rest: None,
@@ -109,7 +94,11 @@ fn rope(call: &InferCall<'_>) -> Result<Inferred> {
     if 2 * frequencies.elements() > x.last() {
         return Err(KernelError::shape(
             "rope",
-            format!("{} frequencies turn {} elements, but a head of x {x} has fewer", frequencies.elements(), 2 * frequencies.elements()),
+            format!(
+                "{} frequencies turn {} elements, but a head of x {x} has fewer",
+                frequencies.elements(),
+                2 * frequencies.elements()
+            ),
         ));
     }
     let elements = x.elements() as u64;

@@ -108,7 +108,10 @@ fn broadcast(call: &InferCall<'_>) -> Result<Inferred> {
         if Broadcast::of(&spec.shape, output).is_none() {
             return Err(KernelError::shape(
                 call.name(),
-                format!("{} {spec} is neither of shape {output:?}, nor one value, one per column or one per row of it", each.name),
+                format!(
+                    "{} {spec} is neither of shape {output:?}, nor one value, one per column or one per row of it",
+                    each.name
+                ),
             ));
         }
     }
@@ -168,7 +171,10 @@ fn cast(call: &InferCall<'_>) -> Result<Inferred> {
 pub fn shape_of(call: &InferCall<'_>) -> Result<Vec<usize>> {
     let extents = call.attributes.rest;
     if extents.is_empty() || extents.iter().any(|extent| *extent < 0.0 || extent.fract() != 0.0) {
-        return Err(KernelError::shape(call.name(), format!("shape needs non-negative integer extents, got {extents:?}")));
+        return Err(KernelError::shape(
+            call.name(),
+            format!("shape needs non-negative integer extents, got {extents:?}"),
+        ));
     }
     Ok(extents.iter().map(|extent| *extent as usize).collect())
 }

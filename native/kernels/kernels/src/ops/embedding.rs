@@ -43,7 +43,10 @@ fn embedding(call: &InferCall<'_>) -> Result<Inferred> {
     let tokens = ids(call)?;
     let weight = call.float("weight")?;
     if weight.shape.len() != 2 || weight.dtype == DType::F64 {
-        return Err(KernelError::shape("embedding", format!("weight must be [V, D] in f32, bf16 or f16, got {weight}")));
+        return Err(KernelError::shape(
+            "embedding",
+            format!("weight must be [V, D] in f32, bf16 or f16, got {weight}"),
+        ));
     }
     let elements = tokens * weight.shape[1];
     Ok(Inferred {

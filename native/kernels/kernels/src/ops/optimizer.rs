@@ -61,12 +61,14 @@ pub const OPS: &[OpDeclaration] = &[
     OpDeclaration {
         inputs: const { &[optional("norm")] },
         variadic: &["param", "grad"],
-        attributes: const { &[
-            required("learningRate"),
-            attribute("weightDecay", 0.0),
-            attribute("gradScale", 1.0),
-            attribute("maxNorm", 0.0),
-        ] },
+        attributes: const {
+            &[
+                required("learningRate"),
+                attribute("weightDecay", 0.0),
+                attribute("gradScale", 1.0),
+                attribute("maxNorm", 0.0),
+            ]
+        },
         mutates: &["param"],
         infer: sgd,
         ..base("sgd")
@@ -74,14 +76,16 @@ pub const OPS: &[OpDeclaration] = &[
     OpDeclaration {
         inputs: const { &[optional("norm")] },
         variadic: &["param", "grad", "momentum"],
-        attributes: const { &[
-            required("learningRate"),
-            attribute("momentum", 0.9),
-            attribute("nesterov", 0.0),
-            attribute("weightDecay", 0.0),
-            attribute("gradScale", 1.0),
-            attribute("maxNorm", 0.0),
-        ] },
+        attributes: const {
+            &[
+                required("learningRate"),
+                attribute("momentum", 0.9),
+                attribute("nesterov", 0.0),
+                attribute("weightDecay", 0.0),
+                attribute("gradScale", 1.0),
+                attribute("maxNorm", 0.0),
+            ]
+        },
         mutates: &["param", "momentum"],
         infer: sgd,
         ..base("sgdMomentum")
@@ -116,7 +120,7 @@ fn common(call: &InferCall<'_>) -> Result<()> {
 /// The variadic tensors in groups of `size`, each of which must be of one element count.
 fn groups<'a>(call: &InferCall<'a>, size: usize) -> Result<Vec<Vec<&'a TensorSpec>>> {
     let tensors: Vec<&TensorSpec> = call.variadic().collect();
-    if tensors.len() % size != 0 {
+    if !tensors.len().is_multiple_of(size) {
         return Err(KernelError::shape(call.name(), format!("{} tensors are not groups of {size}", tensors.len())));
     }
     Ok(tensors.chunks_exact(size).map(<[_]>::to_vec).collect())

@@ -78,10 +78,10 @@ fn sample(call: &InferCall<'_>) -> Result<Inferred> {
     if vocabulary == 0 {
         return Err(KernelError::shape("sample", "the vocabulary is empty"));
     }
-    if let Some(history) = call.optional("history") {
-        if history.dtype != DType::I32 || history.shape.len() != 2 || history.shape[0] != rows {
-            return Err(KernelError::shape("sample", format!("history must be int32 [{rows}, L], got {history}")));
-        }
+    if let Some(history) = call.optional("history")
+        && (history.dtype != DType::I32 || history.shape.len() != 2 || history.shape[0] != rows)
+    {
+        return Err(KernelError::shape("sample", format!("history must be int32 [{rows}, L], got {history}")));
     }
     let number = |name: &str| call.attributes.number(name);
     call.attributes.expect_integer("topK", 0.0, 1e9)?;

@@ -134,10 +134,8 @@ fn plain<'a>(call: &InferCall<'_>, spec: &'a TensorSpec) -> Result<&'a TensorSpe
 
 /// The first of the variadic inputs, after checking that all agree in dtype and in `part` of the shape.
 fn agreeing<'a>(call: &InferCall<'a>, part: fn(&[usize]) -> &[usize]) -> Result<&'a TensorSpec> {
-    let first = call
-        .variadic()
-        .next()
-        .ok_or_else(|| KernelError::shape(call.name(), "at least one tensor is needed"))?;
+    let first =
+        call.variadic().next().ok_or_else(|| KernelError::shape(call.name(), "at least one tensor is needed"))?;
     for spec in call.variadic() {
         plain(call, spec)?;
         if spec.dtype != first.dtype || part(&spec.shape) != part(&first.shape) {

@@ -28,7 +28,15 @@ pub const KERNELS: &[(&str, OracleKernel)] = &[
     ("tanh", |call| unary(call, f64::tanh)),
     ("clamp", |call| {
         let (low, high) = (call.attributes.number("low"), call.attributes.number("high"));
-        unary(call, |x| if x < low { low } else if x > high { high } else { x })
+        unary(call, |x| {
+            if x < low {
+                low
+            } else if x > high {
+                high
+            } else {
+                x
+            }
+        })
     }),
     ("pow", |call| unary(call, |x| x.powf(call.attributes.number("exponent")))),
     ("scale", |call| unary(call, |x| x * call.attributes.number("factor") + call.attributes.number("bias"))),
@@ -57,10 +65,7 @@ fn binary(call: &OracleCall<'_>, f: impl Fn(f64, f64) -> f64) -> Result<()> {
     // SAFETY: the output of this call.
     let y = unsafe { output.values_mut()? };
     for (index, y) in y.iter_mut().enumerate() {
-        *y = f(
-            at(&call.input("a"), &output.spec.shape, index)?,
-            at(&call.input("b"), &output.spec.shape, index)?,
-        );
+        *y = f(at(&call.input("a"), &output.spec.shape, index)?, at(&call.input("b"), &output.spec.shape, index)?);
     }
     Ok(())
 }

@@ -85,7 +85,8 @@ fn adam8(call: &OracleCall<'_>) -> Result<()> {
             let (mut m, mut v) = (vec![], vec![]);
             for at in range.clone() {
                 let state = |map: &[f32; 256], code: f64, scale: f64| f64::from(map[code as usize]) * scale;
-                let old = (state(&maps[0], m_codes[at], m_scales[block]), state(&maps[1], v_codes[at], v_scales[block]));
+                let old =
+                    (state(&maps[0], m_codes[at], m_scales[block]), state(&maps[1], v_codes[at], v_scales[block]));
                 let next = adam_element(call, factor, p[at], g[at], old.0, old.1);
                 p[at] = store(call, views[0].spec.dtype, next.0);
                 m.push(next.1);

@@ -47,7 +47,11 @@ fn sample(call: &OracleCall<'_>) -> Result<()> {
         if let Some((history, length)) = history {
             let seen = &history[row * length..(row + 1) * length];
             for (_, logit) in logits.iter_mut().enumerate().filter(|(id, _)| seen.contains(&(*id as f64))) {
-                *logit = if *logit > 0.0 { *logit / number("repetitionPenalty") } else { *logit * number("repetitionPenalty") };
+                *logit = if *logit > 0.0 {
+                    *logit / number("repetitionPenalty")
+                } else {
+                    *logit * number("repetitionPenalty")
+                };
             }
         }
         let mut order: Vec<usize> = (0..vocabulary).collect();

@@ -7,14 +7,17 @@ use crate::harness::{OpCall, Tensor, Values, check_gradient};
 /// |x| = 8: 30 · 2⁻²³ = 3.6e-6, the floor of 4.
 const TOLERANCE: f64 = 1e-6;
 
-const UNARY: [(&str, &str, &[(&str, f64)]); 4] = [
+/// (forward op, backward op, attributes).
+type Pair = (&'static str, &'static str, &'static [(&'static str, f64)]);
+
+const UNARY: [Pair; 4] = [
     ("silu", "siluBackward", &[]),
     ("gelu", "geluBackward", &[("tanh", 0.0)]),
     ("gelu", "geluBackward", &[("tanh", 1.0)]),
     ("relu", "reluBackward", &[]),
 ];
 
-const GATED: [(&str, &str, &[(&str, f64)]); 3] = [
+const GATED: [Pair; 3] = [
     ("swiglu", "swigluBackward", &[]),
     ("geglu", "gegluBackward", &[("tanh", 0.0)]),
     ("geglu", "gegluBackward", &[("tanh", 1.0)]),

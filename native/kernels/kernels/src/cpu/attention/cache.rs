@@ -36,7 +36,12 @@ pub fn append(_: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
                     }
                 }
             }
-            _ => return Err(KernelError::dtype("kvAppend", format!("a cache holds float32 or bfloat16, got {}", cache.spec))),
+            _ => {
+                return Err(KernelError::dtype(
+                    "kvAppend",
+                    format!("a cache holds float32 or bfloat16, got {}", cache.spec),
+                ));
+            }
         }
     }
     Ok(())

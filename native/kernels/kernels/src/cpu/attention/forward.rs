@@ -4,7 +4,9 @@
 //! are read where they lie, and the softmax over keys runs down columns without horizontal sums.
 
 use super::micro::Product;
-use super::pack::{Head, Queries, Rows, SoftCap, mask, pack_rows, panel_floats, round_line, take, widen_rows, with_scratch};
+use super::pack::{
+    Head, Queries, Rows, SoftCap, mask, pack_rows, panel_floats, round_line, take, widen_rows, with_scratch,
+};
 use super::plan::{Geometry, Segment, TILE_KEYS, Task};
 use crate::cpu::simd::math::{exp2_nonpositive, log};
 use crate::cpu::simd::{Kernel, Simd};
@@ -45,9 +47,19 @@ impl Kernel for Forward<'_> {
         let panels = rows.next_multiple_of(super::micro::panel_width::<S>());
         let wide = dim.next_multiple_of(S::LANES);
         let widened = if matches!(self.k, Rows::BF16(_)) { TILE_KEYS * dim } else { 0 };
-        let sizes = [panels * dim, TILE_KEYS * padded, panel_floats::<S>(dim, TILE_KEYS), padded * wide, padded, padded, padded, widened];
+        let sizes = [
+            panels * dim,
+            TILE_KEYS * padded,
+            panel_floats::<S>(dim, TILE_KEYS),
+            padded * wide,
+            padded,
+            padded,
+            padded,
+            widened,
+        ];
         with_scratch(sizes.iter().map(|size| round_line(*size)).sum(), |mut scratch| {
-            let [query, scores, values, output, highest, total, alpha, keys] = sizes.map(|size| take(&mut scratch, size));
+            let [query, scores, values, output, highest, total, alpha, keys] =
+                sizes.map(|size| take(&mut scratch, size));
             // The softmax works in base 2: log₂e is part of the scale.
             let unit = if geometry.softcap > 0.0 { geometry.scale } else { geometry.scale * LOG2_E };
             self.queries().pack_transposed::<S>(&geometry, unit, query);

@@ -125,8 +125,9 @@ fn packed_backward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     let (do_, o) = (call.input("dO").slice::<f32>()?, call.input("o").slice::<f32>()?);
     let lse = call.input("lse").slice::<f32>()?;
     // SAFETY: distinct outputs of this call.
-    let (dq, dk, dv) =
-        unsafe { (call.outputs[0].slice_mut::<f32>()?, call.outputs[1].slice_mut::<f32>()?, call.outputs[2].slice_mut::<f32>()?) };
+    let (dq, dk, dv) = unsafe {
+        (call.outputs[0].slice_mut::<f32>()?, call.outputs[1].slice_mut::<f32>()?, call.outputs[2].slice_mut::<f32>()?)
+    };
     let (dim, heads) = (geometry.dim, geometry.heads);
     let mut delta = vec![0.0; tokens * heads];
     let shared = SharedMut::new(&mut delta);

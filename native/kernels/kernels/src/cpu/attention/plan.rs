@@ -89,12 +89,13 @@ pub fn cached_segments(slots: &[i32], positions: &[i32], sequences: usize, capac
     let mut segments: Vec<Segment> = Vec::new();
     for (token, (slot, position)) in slots.iter().zip(positions).enumerate() {
         let (slot, position) = (*slot as usize, *position as usize);
-        if let Some(last) = segments.last_mut() {
-            if last.key == slot * capacity && last.position + last.queries == position {
-                last.queries += 1;
-                last.keys += 1;
-                continue;
-            }
+        if let Some(last) = segments.last_mut()
+            && last.key == slot * capacity
+            && last.position + last.queries == position
+        {
+            last.queries += 1;
+            last.keys += 1;
+            continue;
         }
         segments.push(Segment { query: token, queries: 1, position, key: slot * capacity, keys: position + 1 });
     }
@@ -111,7 +112,9 @@ pub fn check_cache(slots: &[i32], positions: &[i32], sequences: usize, capacity:
         if !inside(*slot, sequences) || !inside(*position, capacity) {
             return Err(KernelError::new(
                 "ERR_INDEX_OUT_OF_RANGE",
-                format!("token {token} addresses slot {slot}, position {position} of a cache of {sequences} × {capacity}"),
+                format!(
+                    "token {token} addresses slot {slot}, position {position} of a cache of {sequences} × {capacity}"
+                ),
             ));
         }
     }

@@ -145,7 +145,10 @@ pub fn step(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
                 for index in 0..2 {
                     // SAFETY: chunks are whole blocks, so tasks own disjoint codes and scales.
                     let (codes, scale) = unsafe {
-                        (group.codes[index].slice(block, stop), group.scales[index].slice(block / STATE_BLOCK, block / STATE_BLOCK + 1)[0])
+                        (
+                            group.codes[index].slice(block, stop),
+                            group.scales[index].slice(block / STATE_BLOCK, block / STATE_BLOCK + 1)[0],
+                        )
                     };
                     for (state, code) in states[index].iter_mut().zip(codes) {
                         *state = maps[index].values[usize::from(*code)] * scale;
@@ -157,7 +160,10 @@ pub fn step(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
                 for (index, high) in [high_m, high_v].into_iter().enumerate() {
                     // SAFETY: as above.
                     let (codes, scales) = unsafe {
-                        (group.codes[index].slice(block, stop), group.scales[index].slice(block / STATE_BLOCK, block / STATE_BLOCK + 1))
+                        (
+                            group.codes[index].slice(block, stop),
+                            group.scales[index].slice(block / STATE_BLOCK, block / STATE_BLOCK + 1),
+                        )
                     };
                     scales[0] = high;
                     let inverse = if high > 0.0 { 1.0 / high } else { 0.0 };

@@ -22,9 +22,8 @@ pub fn step(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     let mut groups = Vec::new();
     for views in call.variadic().chunks_exact(op.variadic.len()) {
         // SAFETY: param and momentum are declared as written by this op.
-        let (parameter, buffer) = unsafe {
-            (in_place::<f32>(&views[0])?, views.get(2).map(|view| in_place::<f32>(view)).transpose()?)
-        };
+        let (parameter, buffer) =
+            unsafe { (in_place::<f32>(&views[0])?, views.get(2).map(|view| in_place::<f32>(view)).transpose()?) };
         groups.push((parameter, views[1].slice::<f32>()?, buffer));
     }
     let tasks = chunks(groups.iter().map(|group| group.1.len()));

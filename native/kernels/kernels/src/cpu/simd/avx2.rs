@@ -128,10 +128,8 @@ impl Simd for Avx2 {
     fn frexp(self, a: __m256) -> (__m256, __m256) {
         with_token!({
             let bits = _mm256_castps_si256(a);
-            let mantissa = _mm256_or_si256(
-                _mm256_and_si256(bits, _mm256_set1_epi32(0x007f_ffff)),
-                _mm256_set1_epi32(0x3f00_0000),
-            );
+            let mantissa =
+                _mm256_or_si256(_mm256_and_si256(bits, _mm256_set1_epi32(0x007f_ffff)), _mm256_set1_epi32(0x3f00_0000));
             let exponent = _mm256_sub_epi32(_mm256_srli_epi32::<23>(bits), _mm256_set1_epi32(126));
             (_mm256_castsi256_ps(mantissa), _mm256_cvtepi32_ps(exponent))
         })

@@ -118,10 +118,8 @@ impl Simd for Avx512 {
     fn frexp(self, a: __m512) -> (__m512, __m512) {
         with_token!({
             let bits = _mm512_castps_si512(a);
-            let mantissa = _mm512_or_si512(
-                _mm512_and_si512(bits, _mm512_set1_epi32(0x007f_ffff)),
-                _mm512_set1_epi32(0x3f00_0000),
-            );
+            let mantissa =
+                _mm512_or_si512(_mm512_and_si512(bits, _mm512_set1_epi32(0x007f_ffff)), _mm512_set1_epi32(0x3f00_0000));
             let exponent = _mm512_sub_epi32(_mm512_srli_epi32::<23>(bits), _mm512_set1_epi32(126));
             (_mm512_castsi512_ps(mantissa), _mm512_cvtepi32_ps(exponent))
         })

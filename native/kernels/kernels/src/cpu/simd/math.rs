@@ -73,11 +73,7 @@ pub fn log<S: Simd>(s: S, x: S::F) -> S::F {
 pub fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
     let magnitude = s.abs(x);
     let square = s.mul(x, x);
-    let p = horner(
-        s,
-        square,
-        [-0.333_333_289, 0.133_327_697, -0.053_850_909_6, 0.020_997_179, -0.006_096_714_16],
-    );
+    let p = horner(s, square, [-0.333_333_289, 0.133_327_697, -0.053_850_909_6, 0.020_997_179, -0.006_096_714_16]);
     let near = s.fma(s.mul(x, square), p, x);
     let e = exp(s, s.add(magnitude, magnitude));
     let far = s.sub(s.splat(1.0), s.div(s.splat(2.0), s.add(e, s.splat(1.0))));
@@ -189,8 +185,11 @@ mod tests {
         let grid = |low: f32, high: f32| -> Vec<f32> {
             (0..200_003).map(|i| low + (high - low) * (i as f32 / 200_002.0)).collect()
         };
-        let positive: Vec<f32> = (1..200_000u32).map(|i| f32::from_bits(i * 10_600)).filter(|x| x.is_finite()).collect();
-        let sets: [(usize, Vec<f32>, f64, fn(f64) -> f64); 5] = [
+        let positive: Vec<f32> =
+            (1..200_000u32).map(|i| f32::from_bits(i * 10_600)).filter(|x| x.is_finite()).collect();
+        // (function, inputs, bound in ulp, reference).
+        type Set = (usize, Vec<f32>, f64, fn(f64) -> f64);
+        let sets: [Set; 5] = [
             (0, grid(-87.0, 88.7), 2.0, f64::exp),
             (1, grid(-125.9, 0.0), 2.0, f64::exp2),
             (2, positive, 3.0, f64::ln),
