@@ -42,6 +42,9 @@ export interface LiveEnergy {
 /** Events are fetched this often while a ledger is open. */
 const eventsMs = 1000
 
+/** How long `open` waits for the first reading of every source. */
+const firstReadingMs = 1000
+
 /** How long to wait for marks, samples and the disk. Device marks come when the device gets there. */
 const settleTimeoutMs = 60_000
 
@@ -94,6 +97,10 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
     const ledger = new Ledger(directory, meter, options)
     const baselineMs = (options.idle?.seconds ?? 1) * 1000
     await poll(() => meter.isReady() || undefined, baselineMs + settleTimeoutMs)
+    // A counter's first reading is its starting point: what is spent before it is nobody's. A source that does not
+    // answer must not hold up the run; it is reported by an event.
+    const opened = meterNow()
+    await poll(() => meter.isSettled(opened) || undefined, firstReadingMs)
     return ledger
   }
 
