@@ -1,7 +1,15 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createBatchPlan, fromRow, ignoredLabel, prepareDataset, readRows, type DatasetNote, type PrepareOptions } from '@swift/data'
+import {
+  createBatchPlan,
+  fromRow,
+  ignoredLabel,
+  prepareDataset,
+  readRows,
+  type DatasetNote,
+  type PrepareOptions,
+} from '@swift/data'
 import type { ChatMessage } from '@swift/spec'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { smallTemplate, smallTokenizer } from './small-tokenizer.ts'
@@ -26,7 +34,14 @@ const chat = (...turns: readonly [ChatMessage['role'], string][]): { messages: o
 })
 
 function prepare(sources: readonly string[], options: Partial<PrepareOptions> = {}): ReturnType<typeof prepareDataset> {
-  return prepareDataset({ sources, tokenizer, chatTemplate: smallTemplate, maxLength: 128, maxRejectedFraction: 1, ...options })
+  return prepareDataset({
+    sources,
+    tokenizer,
+    chatTemplate: smallTemplate,
+    maxLength: 128,
+    maxRejectedFraction: 1,
+    ...options,
+  })
 }
 
 /** The text that the labels of a row teach. */
@@ -35,7 +50,13 @@ function taught({ train }: Awaited<ReturnType<typeof prepare>>, row = 0): string
   return tokenizer.decode([...ids].filter((_, index) => trained[index] === 1))
 }
 
-const twoTurns = chat(['system', 'Be brief.'], ['user', 'One?'], ['assistant', 'Uno.'], ['user', 'Two?'], ['assistant', 'Dos.'])
+const twoTurns = chat(
+  ['system', 'Be brief.'],
+  ['user', 'One?'],
+  ['assistant', 'Uno.'],
+  ['user', 'Two?'],
+  ['assistant', 'Dos.'],
+)
 
 describe('loss masks', () => {
   it('teach every assistant turn with its end token', async () => {
@@ -51,7 +72,13 @@ describe('loss masks', () => {
   })
 
   it('follow a turn’s own word', async () => {
-    const row = { messages: [...twoTurns.messages.slice(0, 2), { role: 'assistant', content: 'Uno.', loss: false }, ...twoTurns.messages.slice(3)] }
+    const row = {
+      messages: [
+        ...twoTurns.messages.slice(0, 2),
+        { role: 'assistant', content: 'Uno.', loss: false },
+        ...twoTurns.messages.slice(3),
+      ],
+    }
     expect(taught(await prepare([write('masks-own.jsonl', jsonl([row]))]))).toBe('Dos.<|im_end|>')
   })
 })
@@ -61,7 +88,15 @@ describe('row formats', () => {
     messages: { row: twoTurns, format: 'messages' },
     query: { row: { query: 'Q', response: 'A', system: 'S', history: [['q0', 'a0']] }, format: 'query-response' },
     alpaca: { row: { instruction: 'Do', input: 'this', output: 'done' }, format: 'alpaca' },
-    sharegpt: { row: { conversations: [{ from: 'human', value: 'Q' }, { from: 'gpt', value: 'A' }] }, format: 'sharegpt' },
+    sharegpt: {
+      row: {
+        conversations: [
+          { from: 'human', value: 'Q' },
+          { from: 'gpt', value: 'A' },
+        ],
+      },
+      format: 'sharegpt',
+    },
     text: { row: { text: 'a document' }, format: 'text' },
   }
 
@@ -93,7 +128,12 @@ describe('rows that cannot be used', () => {
     const { train, report } = await prepare([path], { runFolder, onNote: (note) => notes.push(note) })
     expect(train.sequenceCount).toBe(1)
     expect(report.rejectedCount).toBe(hostile.length)
-    expect(report.rejectedByReason).toMatchObject({ malformed_json: 1, not_an_object: 2, unknown_format: 1, too_long: 1 })
+    expect(report.rejectedByReason).toMatchObject({
+      malformed_json: 1,
+      not_an_object: 2,
+      unknown_format: 1,
+      too_long: 1,
+    })
     expect(notes.map(({ code }) => code)).toContain('NOTE_ROWS_REJECTED')
     const listed = readFileSync(join(runFolder, 'rejected_rows.jsonl'), 'utf8').trim().split('\n')
     expect(listed.map((line) => (JSON.parse(line) as { line: number }).line)).toEqual([2, 3, 4, 5, 6, 7, 8, 9])
@@ -101,7 +141,9 @@ describe('rows that cannot be used', () => {
 
   it('stop the run above the allowed fraction', async () => {
     const path = write('mostly-bad.jsonl', [JSON.stringify(twoTurns), '{'].join('\n'))
-    await expect(prepare([path], { maxRejectedFraction: 0.01 })).rejects.toMatchObject({ code: 'ERR_DATASET_TOO_MANY_REJECTED' })
+    await expect(prepare([path], { maxRejectedFraction: 0.01 })).rejects.toMatchObject({
+      code: 'ERR_DATASET_TOO_MANY_REJECTED',
+    })
   })
 
   it('leave an empty dataset, which is refused', async () => {
@@ -110,7 +152,11 @@ describe('rows that cannot be used', () => {
   })
 
   it('name invalid UTF-8', async () => {
-    const bytes = Buffer.concat([Buffer.from(`${JSON.stringify(twoTurns)}\n{"text": "`), Buffer.from([0xff, 0xfe]), Buffer.from('"}\n')])
+    const bytes = Buffer.concat([
+      Buffer.from(`${JSON.stringify(twoTurns)}\n{"text": "`),
+      Buffer.from([0xff, 0xfe]),
+      Buffer.from('"}\n'),
+    ])
     expect((await prepare([write('utf8.jsonl', bytes)])).report.rejectedByReason).toEqual({ invalid_utf8: 1 })
   })
 })
@@ -134,7 +180,9 @@ describe('truncation', () => {
 })
 
 describe('batches', () => {
-  const rows = Array.from({ length: 60 }, (_, index) => chat(['user', 'q'.repeat(1 + (index % 7))], ['assistant', 'w '.repeat(1 + ((index * 13) % 40))]))
+  const rows = Array.from({ length: 60 }, (_, index) =>
+    chat(['user', 'q'.repeat(1 + (index % 7))], ['assistant', 'w '.repeat(1 + ((index * 13) % 40))]),
+  )
 
   it('pack every row once per epoch, in bins that fit, whatever the seed', async () => {
     const { train } = await prepare([write('pack.jsonl', jsonl(rows))])
@@ -144,7 +192,10 @@ describe('batches', () => {
       for (let batchIndex = 0; batchIndex < plan.batchesPerEpoch; batchIndex++) {
         const batch = plan.batch({ epoch: 0, batchIndex })
         expect(batch.tokens).toBeLessThanOrEqual(128)
-        expect(plan.describe({ epoch: 0, batchIndex })).toMatchObject({ tokens: batch.tokens, trainedTokens: batch.trainedTokens })
+        expect(plan.describe({ epoch: 0, batchIndex })).toMatchObject({
+          tokens: batch.tokens,
+          trainedTokens: batch.trainedTokens,
+        })
         seen.push(...batch.rowIds)
         for (let sequence = 0; sequence + 1 < batch.cuSeqlens.length; sequence++) {
           expect(batch.positions[batch.cuSeqlens[sequence] as number]).toBe(0)
@@ -159,7 +210,10 @@ describe('batches', () => {
   it('resume from any position with the very same batches', async () => {
     const { train } = await prepare([write('resume.jsonl', jsonl(rows))])
     const all = createBatchPlan(train, { maxLength: 128, batchSize: 2 }).iterate()
-    const taken = Array.from({ length: 25 }, () => (all[Symbol.iterator]().next().value as { batch: { inputIds: Int32Array } }).batch)
+    const taken = Array.from(
+      { length: 25 },
+      () => (all[Symbol.iterator]().next().value as { batch: { inputIds: Int32Array } }).batch,
+    )
     const from = createBatchPlan(train, { maxLength: 128, batchSize: 2 })
     let position = { epoch: 0, batchIndex: 0 }
     for (const batch of taken) {
@@ -172,7 +226,9 @@ describe('batches', () => {
     const { train } = await prepare([write('order.jsonl', jsonl(rows))])
     const plan = createBatchPlan(train, { maxLength: 128 })
     const order = (epoch: number): string =>
-      Array.from({ length: plan.batchesPerEpoch }, (_, batchIndex) => plan.batch({ epoch, batchIndex }).rowIds.join()).join(';')
+      Array.from({ length: plan.batchesPerEpoch }, (_, batchIndex) =>
+        plan.batch({ epoch, batchIndex }).rowIds.join(),
+      ).join(';')
     expect(order(0)).not.toBe(order(1))
     expect(order(1)).toBe(order(1))
   })
@@ -212,7 +268,8 @@ it('holds an evaluation split apart, the same for the same seed', async () => {
   const again = await prepare([path], { splitDatasetRatio: 0.2 })
   expect([made.train.sequenceCount, made.evaluation?.sequenceCount]).toEqual([40, 10])
   expect(again.evaluation?.sequence(3)).toEqual(made.evaluation?.sequence(3))
-  const lines = (set: typeof made.train): (number | undefined)[] => Array.from({ length: set.sequenceCount }, (_, index) => set.origin(index).line)
+  const lines = (set: typeof made.train): (number | undefined)[] =>
+    Array.from({ length: set.sequenceCount }, (_, index) => set.origin(index).line)
   const held = new Set(lines(made.evaluation as typeof made.train))
   expect(lines(made.train).filter((line) => held.has(line))).toEqual([])
 })

@@ -27,7 +27,9 @@ const cases: Readonly<Record<string, GradientCase>> = {
     inputs: [one([6, 9]), one([2, 9]), one([5, 2])],
     compute: (on, i) => {
       const weight = swift.normal(on, [5, 9], { seed: 4 })
-      return swift.linear(at(i, 0), weight, { branch: { a: at(i, 1), b: at(i, 2), scale: 0.5, dropout: 0.3, seed: 11 } })
+      return swift.linear(at(i, 0), weight, {
+        branch: { a: at(i, 1), b: at(i, 2), scale: 0.5, dropout: 0.3, seed: 11 },
+      })
     },
   },
   'linear over a 4-bit weight': {
@@ -169,9 +171,48 @@ describe(`gradients on ${devices.join(', ')}`, () => {
   })
 
   it('covers every differentiable function that the package exports', () => {
-    const notDifferentiable = new Set(['cast', 'argmax', 'max', 'sample', 'quantize4bit', 'dequantize', 'transpose', 'full', 'zeros', 'uniform', 'normal', 'kvAppend', 'attentionDecode', 'adamW', 'adamW8bit', 'sgd', 'gradientNorm', 'clipGradients', 'allFinite', 'quant4Parts', 'quant4FromParts', 'clone', 'checkpoint', 'clearGradient', 'currentTape', 'defineOp', 'describeCpu', 'device', 'gradientOf', 'keep', 'opNames', 'scope', 'withCategory', 'withoutTape'])
-    const functions = Object.entries(swift).filter(([name, value]) => typeof value === 'function' && /^[a-z]/.test(name))
+    const notDifferentiable = new Set([
+      'cast',
+      'argmax',
+      'max',
+      'sample',
+      'quantize4bit',
+      'dequantize',
+      'transpose',
+      'full',
+      'zeros',
+      'uniform',
+      'normal',
+      'kvAppend',
+      'attentionDecode',
+      'adamW',
+      'adamW8bit',
+      'sgd',
+      'gradientNorm',
+      'clipGradients',
+      'allFinite',
+      'quant4Parts',
+      'quant4FromParts',
+      'clone',
+      'checkpoint',
+      'clearGradient',
+      'currentTape',
+      'defineOp',
+      'describeCpu',
+      'device',
+      'gradientOf',
+      'keep',
+      'opNames',
+      'scope',
+      'withCategory',
+      'withoutTape',
+    ])
+    const functions = Object.entries(swift).filter(
+      ([name, value]) => typeof value === 'function' && /^[a-z]/.test(name),
+    )
     const covered = new Set(Object.keys(cases).map((name) => name.split(/[ ,]/)[0]))
-    expect(functions.map(([name]) => name).filter((name) => !covered.has(name) && !notDifferentiable.has(name))).toEqual([])
+    expect(
+      functions.map(([name]) => name).filter((name) => !covered.has(name) && !notDifferentiable.has(name)),
+    ).toEqual([])
   })
 })

@@ -62,7 +62,9 @@ describe.skipIf(reason !== undefined)('Ledger', () => {
     const totals = await ledger.close()
     expect(totals.energy.measured?.nanojoules).toBe(7n * joule)
     const sum = (kind: string) =>
-      totals.entries.filter((entry) => entry.kind === kind && entry.energyClass === 'measured').reduce((total, entry) => total + entry.nanojoules, 0n)
+      totals.entries
+        .filter((entry) => entry.kind === kind && entry.energyClass === 'measured')
+        .reduce((total, entry) => total + entry.nanojoules, 0n)
     expect(sum('phase') + sum('unattributed') + sum('overhead')).toBe(7n * joule)
     expect(measuredOf(settled.active)).toBe(sum('phase'))
     expect(report.rows.map((row) => row.key)).toEqual(['epoch:0'])
@@ -124,7 +126,9 @@ describe.skipIf(reason !== undefined)('Ledger', () => {
     await work(second, 4n)
     const totals = await second.close()
     const credited = (kind: string) =>
-      totals.entries.filter((entry) => entry.kind === kind && entry.energyClass === 'measured').reduce((sum, entry) => sum + entry.nanojoules, 0n)
+      totals.entries
+        .filter((entry) => entry.kind === kind && entry.energyClass === 'measured')
+        .reduce((sum, entry) => sum + entry.nanojoules, 0n)
     expect(totals.energy.measured?.nanojoules).toBe(12n * joule)
     // The sampler's own share and what fell outside the phases are small, and not a nanojoule is missing.
     expect(credited('rework') + credited('phase') + credited('unattributed') + credited('overhead')).toBe(12n * joule)
@@ -133,7 +137,9 @@ describe.skipIf(reason !== undefined)('Ledger', () => {
     expect(Number(credited('phase')) / 1e9).toBeGreaterThan(5)
     expect(credited('phase')).toBeLessThanOrEqual(7n * joule)
     expect(await Ledger.verify(directory)).toMatchObject({ ok: true, segments: 2 })
-    await expect(Ledger.open(directory, options(tree, { resume: 'never' }))).rejects.toMatchObject({ code: 'ERR_LEDGER_EXISTS' })
+    await expect(Ledger.open(directory, options(tree, { resume: 'never' }))).rejects.toMatchObject({
+      code: 'ERR_LEDGER_EXISTS',
+    })
     await expect(
       Ledger.open(directory, options(tree, { resume: { ...snapshot, runId: 'another' } })),
     ).rejects.toMatchObject({ code: 'ERR_LEDGER_SNAPSHOT' })
@@ -143,7 +149,10 @@ describe.skipIf(reason !== undefined)('Ledger', () => {
     using tree = onePackage()
     const feeder = setInterval(() => tree.add('intel-rapl:0', joule / 100n), 10)
     const events: LedgerEvent[] = []
-    const ledger = await Ledger.open(folder(), options(tree, { idle: { seconds: 0.5 }, onEvent: (event) => events.push(event) }))
+    const ledger = await Ledger.open(
+      folder(),
+      options(tree, { idle: { seconds: 0.5 }, onEvent: (event) => events.push(event) }),
+    )
     const phase = ledger.phase('waiting')
     await sleep(300)
     phase.end()
@@ -200,7 +209,9 @@ describe.skipIf(reason !== undefined)('Ledger', () => {
     const open = ledger.phase('open')
     await expect(ledger.settle(open)).rejects.toMatchObject({ code: 'ERR_ENERGY_PHASE_OPEN' })
     await expect(Ledger.open(directory, options(tree))).rejects.toMatchObject({ code: 'ERR_LEDGER_LOCKED' })
-    await expect(Ledger.open(folder(), options(tree, { commitMs: 5000 }))).rejects.toMatchObject({ code: 'ERR_LEDGER_OPTION' })
+    await expect(Ledger.open(folder(), options(tree, { commitMs: 5000 }))).rejects.toMatchObject({
+      code: 'ERR_LEDGER_OPTION',
+    })
     await expect(Ledger.report(folder())).rejects.toMatchObject({ code: 'ERR_LEDGER_EMPTY' })
     await ledger.close()
     await ledger.close()

@@ -11,6 +11,7 @@ const folder = process.env['SWIFT_SHARED_DATA'] ?? fileURLToPath(new URL('../../
  */
 export function sharedFile(context: TestContext, ...parts: readonly string[]): string {
   const path = join(folder, ...parts)
-  if (!existsSync(path)) context.skip(`needs ${parts.join('/')} of the shared test data; set SWIFT_SHARED_DATA to its folder`)
+  if (!existsSync(path))
+    context.skip(`needs ${parts.join('/')} of the shared test data; set SWIFT_SHARED_DATA to its folder`)
   return path
 }

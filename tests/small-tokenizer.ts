@@ -1,4 +1,10 @@
-import { chatmlTemplate, JinjaChatTemplate, tokenizerFromJson, trainByteLevelTokenizer, type TextTokenizer } from '@swift/models'
+import {
+  chatmlTemplate,
+  JinjaChatTemplate,
+  tokenizerFromJson,
+  trainByteLevelTokenizer,
+  type TextTokenizer,
+} from '@swift/models'
 
 /** A byte-level tokenizer of 300 tokens with the tokens of ChatML. */
 export function smallTokenizer(): TextTokenizer {

@@ -18,7 +18,9 @@ interface Golden {
     readonly text: string
     readonly inputIds: readonly number[]
   }[]
-  readonly sharedContexts: Readonly<Record<string, { readonly bytes: number; readonly sha256: string; readonly tokens: number }>>
+  readonly sharedContexts: Readonly<
+    Record<string, { readonly bytes: number; readonly sha256: string; readonly tokens: number }>
+  >
   readonly texts: readonly { readonly text: string; readonly inputIds: readonly number[]; readonly decoded: string }[]
 }
 
@@ -66,7 +68,9 @@ describe('the Qwen2.5 tokenizer', () => {
 
 it('loads a WordPiece tokenizer.json', async (context) => {
   const { tokenizerFromJson } = await import('@swift/models')
-  const tokenizer = tokenizerFromJson(readFileSync(sharedFile(context, 'tokenizers', 'bert', 'bert-base-uncased.tokenizer.json')))
+  const tokenizer = tokenizerFromJson(
+    readFileSync(sharedFile(context, 'tokenizers', 'bert', 'bert-base-uncased.tokenizer.json')),
+  )
   expect(encode(tokenizer, 'Hello world')).toEqual([7592, 2088])
 })
 

@@ -3,5 +3,12 @@ import { native } from './load.js'
 const binding = native()
 
 export { native }
-export const { NativeFile, NativeRuntime, NativeTokenizer, NativeStreamDecoder, cpuInfo, opTable, trainByteLevelTokenizer } =
-  binding
+export const {
+  NativeFile,
+  NativeRuntime,
+  NativeTokenizer,
+  NativeStreamDecoder,
+  cpuInfo,
+  opTable,
+  trainByteLevelTokenizer,
+} = binding

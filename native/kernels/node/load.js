@@ -17,7 +17,11 @@ function platformName() {
 function load() {
   const name = platformName()
   const local = fileURLToPath(new URL(`./swift-kernels.${name}.node`, import.meta.url))
-  const candidates = [process.env.NAPI_RS_NATIVE_LIBRARY_PATH, existsSync(local) ? local : undefined, `@swift/kernels-${name}`]
+  const candidates = [
+    process.env.NAPI_RS_NATIVE_LIBRARY_PATH,
+    existsSync(local) ? local : undefined,
+    `@swift/kernels-${name}`,
+  ]
   const failures = []
   for (const candidate of candidates) {
     if (!candidate) continue

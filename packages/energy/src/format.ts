@@ -29,7 +29,12 @@ function withInterval(value: number, low: number, high: number, unit: string, op
   return options.interval === false ? text : `${text} [${formatNumber(low)}–${formatNumber(high)}]`
 }
 
-function formatAmount(amount: EnergyAmount, convert: (nanojoules: bigint) => number, unit: string, options: FormatOptions): string {
+function formatAmount(
+  amount: EnergyAmount,
+  convert: (nanojoules: bigint) => number,
+  unit: string,
+  options: FormatOptions,
+): string {
   return withInterval(
     convert(amount.nanojoules),
     convert(amount.lowNanojoules),
@@ -60,7 +65,10 @@ function joinClasses<T>(measured: T | undefined, modelled: T | undefined, format
  * Measured and modelled energy as two numbers, never one: `3.91 kWh measured + 0.42 kWh modelled`, or `unavailable`.
  * @param unit `kWh` or `J`. Default `kWh`.
  */
-export function formatEnergySplit(split: EnergySplit, options: FormatOptions & { readonly unit?: 'kWh' | 'J' } = {}): string {
+export function formatEnergySplit(
+  split: EnergySplit,
+  options: FormatOptions & { readonly unit?: 'kWh' | 'J' } = {},
+): string {
   const format = options.unit === 'J' ? formatJoules : formatKilowattHours
   return joinClasses(split.measured, split.modelled, (amount) => format(amount, options))
 }

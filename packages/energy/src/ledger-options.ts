@@ -36,7 +36,11 @@ export function toNativeOptions(directory: string, options: LedgerOptions): stri
     directory,
     runId: options.runId ?? crypto.randomUUID(),
     resume:
-      resume === 'auto' ? { from: 'auto' } : resume === 'never' ? { from: 'never' } : { from: 'checkpoint', snapshot: resume },
+      resume === 'auto'
+        ? { from: 'auto' }
+        : resume === 'never'
+          ? { from: 'never' }
+          : { from: 'checkpoint', snapshot: resume },
     rank: options.rank ?? 0,
     samplePeriodMs: options.samplePeriodMs ?? 100,
     commitMs: options.commitMs ?? 1000,

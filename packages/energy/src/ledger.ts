@@ -120,7 +120,9 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
 
   /** Totals of a ledger on disk at its last commit. */
   static read(directory: string, options: { readonly rank?: number } = {}): LedgerTotals {
-    return readState(callNative(`Reading the energy ledger ${directory}`, () => meterRead(directory, options.rank ?? 0)))
+    return readState(
+      callNative(`Reading the energy ledger ${directory}`, () => meterRead(directory, options.rank ?? 0)),
+    )
   }
 
   /** Check a ledger on disk: checksums, hash chain and invariants. Damage is a finding, not an error. */
@@ -227,7 +229,9 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
   live(): LiveEnergy {
     const [measured, modelled] = this.#meter.watts()
     const totals = this.totals()
-    const inPhases = totals.entries.filter((entry) => entry.kind === 'phase' || (entry.kind === 'idle' && entry.path !== ''))
+    const inPhases = totals.entries.filter(
+      (entry) => entry.kind === 'phase' || (entry.kind === 'idle' && entry.path !== ''),
+    )
     return {
       measuredWatts: measured ?? undefined,
       modelledWatts: modelled ?? undefined,
@@ -328,6 +332,7 @@ function settleTimeout(what: string): SwiftError {
     code: 'ERR_ENERGY_SETTLE_TIMEOUT',
     asked: `Waiting for the energy of ${what}`,
     found: `no answer within ${settleTimeoutMs / 1000} s`,
-    remedy: 'A mark queued on a device comes when the device reaches it: flush the device first, and see the events for lost sources.',
+    remedy:
+      'A mark queued on a device comes when the device reaches it: flush the device first, and see the events for lost sources.',
   })
 }

@@ -1,10 +1,4 @@
-import type {
-  AccountKind,
-  EnergySourceDescriptor,
-  LedgerEntry,
-  LedgerGap,
-  LedgerTotals,
-} from '@swift/spec'
+import type { AccountKind, EnergySourceDescriptor, LedgerEntry, LedgerGap, LedgerTotals } from '@swift/spec'
 import { sumEntries } from './amounts.ts'
 
 /** A source as the native meter writes it. */

@@ -7,7 +7,11 @@ import { StaticCarbonProvider } from './static-carbon-provider.ts'
 
 const joule = 1_000_000_000n
 
-function source(id: string, provenance: EnergySourceDescriptor['provenance'], relativeUncertainty: number): EnergySourceDescriptor {
+function source(
+  id: string,
+  provenance: EnergySourceDescriptor['provenance'],
+  relativeUncertainty: number,
+): EnergySourceDescriptor {
   return {
     id,
     kind: provenance === 'modelled' ? 'memory_model' : 'rapl_perf',
@@ -93,7 +97,12 @@ describe('buildReport', () => {
   it('derives carbon from factor and PUE and leaves the joules alone', async () => {
     const plain = await buildReport(totals, { zone: 'FRA' })
     const housed = await buildReport(totals, { zone: 'fra', pue: 1.5 })
-    expect(plain.factor).toMatchObject({ zone: 'FRA', gramsPerKilowattHour: 44.2, validFor: '2024', licence: 'CC BY 4.0' })
+    expect(plain.factor).toMatchObject({
+      zone: 'FRA',
+      gramsPerKilowattHour: 44.2,
+      validFor: '2024',
+      licence: 'CC BY 4.0',
+    })
     expect(housed.machine.energy).toEqual(plain.machine.energy)
     const grams = (712 / 3.6e6) * 44.2
     expect(plain.machine.carbon.measured?.grams).toBeCloseTo(grams, 12)

@@ -110,7 +110,9 @@ export async function buildReport(totals: LedgerTotals, options: ReportOptions =
     return { key, active, idle, energy, carbon: carbonSplit(energy, gramsPerKilowattHour) }
   }
 
-  const inPhases = totals.entries.filter((entry) => entry.path !== '' && (entry.kind === 'phase' || entry.kind === 'idle'))
+  const inPhases = totals.entries.filter(
+    (entry) => entry.path !== '' && (entry.kind === 'phase' || entry.kind === 'idle'),
+  )
   const groups = new Map<string, LedgerEntry[]>()
   for (const entry of per === 'account' ? totals.entries : inPhases) {
     const key = keyOf(per, entry)

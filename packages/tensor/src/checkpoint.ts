@@ -56,7 +56,9 @@ function replay(
   const tape = new Tape()
   const outputs = tape.record(() => body(...leaves))
   if (random !== undefined && resumeAt !== undefined) random.counter = resumeAt
-  const wanted = outputs.flatMap((output, index) => (gradients[index] === undefined ? [] : [{ output, seed: gradients[index] }]))
+  const wanted = outputs.flatMap((output, index) =>
+    gradients[index] === undefined ? [] : [{ output, seed: gradients[index] }],
+  )
   tape.backward(
     wanted.map(({ output }) => output),
     wanted.map(({ seed }) => seed),

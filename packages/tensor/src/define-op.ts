@@ -65,7 +65,8 @@ export function defineOp<Inputs extends readonly (Tensor | undefined)[], Options
     const needs = (index: number): boolean => needed[index] === true
     const save = (...tensors: readonly (Tensor | undefined)[]): void => {
       if (!recording) return
-      for (const tensor of tensors) saved.push(tensor === undefined ? undefined : claim(tensor, tape.recompute === 'selective'))
+      for (const tensor of tensors)
+        saved.push(tensor === undefined ? undefined : claim(tensor, tape.recompute === 'selective'))
     }
     const made = withoutTape(() => definition.forward(inputs, options, { needs, recording, save }))
     const outputs = Array.isArray(made) ? [...(made as readonly Tensor[])] : [made as Tensor]

@@ -33,7 +33,14 @@ export interface DeviceStatistics {
 }
 
 /** Host data for a new tensor. */
-export type HostData = Float32Array | Int32Array | Uint8Array | Int8Array | Uint16Array | Float64Array | readonly number[]
+export type HostData =
+  | Float32Array
+  | Int32Array
+  | Uint8Array
+  | Int8Array
+  | Uint16Array
+  | Float64Array
+  | readonly number[]
 
 /**
  * A device: a stream of ops executed in order by its own thread.
@@ -113,7 +120,10 @@ export class Device implements MarkStream {
    * A tensor over a region of a mapped file: no copy where the device can read it in place. It is read-only.
    * @throws `ERR_FILE_TRUNCATED` when the region exceeds the file
    */
-  map(file: NativeFile, region: { readonly dtype: DType; readonly shape: readonly number[]; readonly byteOffset: number }): Tensor {
+  map(
+    file: NativeFile,
+    region: { readonly dtype: DType; readonly shape: readonly number[]; readonly byteOffset: number },
+  ): Tensor {
     const { dtype, shape, byteOffset } = region
     const code = dtypeNames.indexOf(dtype)
     const id = guarded(() => runtime().map(this.index, code, Float64Array.from(shape), file, byteOffset))
@@ -134,7 +144,9 @@ export class Device implements MarkStream {
   statistics(): DeviceStatistics {
     const stats = runtime().stats(this.index)
     const byDType = (values: readonly number[]): Partial<Record<DType, number>> =>
-      Object.fromEntries(dtypeNames.map((name, code) => [name, values[code] ?? 0] as const).filter(([, bytes]) => bytes > 0))
+      Object.fromEntries(
+        dtypeNames.map((name, code) => [name, values[code] ?? 0] as const).filter(([, bytes]) => bytes > 0),
+      )
     return {
       liveBytes: stats.liveBytes,
       peakBytes: stats.peakBytes,

@@ -3,7 +3,15 @@ export { memoryCategories, withCategory, type MemoryCategory } from './category.
 export { checkpoint } from './checkpoint.ts'
 export { clone } from './clone.ts'
 export { defineOp, type BackwardContext, type ForwardContext, type OpDefinition } from './define-op.ts'
-export { describeCpu, device, Device, type CpuDescription, type DeviceName, type DeviceStatistics, type HostData } from './device.ts'
+export {
+  describeCpu,
+  device,
+  Device,
+  type CpuDescription,
+  type DeviceName,
+  type DeviceStatistics,
+  type HostData,
+} from './device.ts'
 export type { OpAttributes, OpInputs } from './encode-call.ts'
 export * from './ops/index.ts'
 export { Parameter } from './parameter.ts'

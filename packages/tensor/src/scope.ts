@@ -5,7 +5,12 @@ import { enterScope, leaveScope } from './scope-stack.ts'
 function collect(value: unknown, kept: Set<Tensor>, depth: number): void {
   if (value instanceof Tensor) kept.add(value)
   else if (depth > 0 && Array.isArray(value)) for (const entry of value) collect(entry, kept, depth - 1)
-  else if (depth > 0 && typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype)
+  else if (
+    depth > 0 &&
+    typeof value === 'object' &&
+    value !== null &&
+    Object.getPrototypeOf(value) === Object.prototype
+  )
     for (const entry of Object.values(value)) collect(entry, kept, depth - 1)
 }
 

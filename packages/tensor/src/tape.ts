@@ -84,7 +84,12 @@ export class Tape {
       withCategory('gradients', () => {
         roots.forEach((root, index) => {
           const seed = seeds?.[index]
-          gradients.set(root, seed === undefined ? { tensor: unitSeed(root), exclusive: true } : { tensor: seed.alias().detachFromScope(), exclusive: false })
+          gradients.set(
+            root,
+            seed === undefined
+              ? { tensor: unitSeed(root), exclusive: true }
+              : { tensor: seed.alias().detachFromScope(), exclusive: false },
+          )
         })
         for (let index = this.#nodes.length - 1; index >= 0; index--) {
           consume(this.#nodes[index] as TapeNode, gradients)

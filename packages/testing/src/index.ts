@@ -1,8 +1,10 @@
-export {
-  adapterConformance,
-  type AdapterConformanceOptions,
-} from './conformance/adapter-conformance.ts'
+export { adapterConformance, type AdapterConformanceOptions } from './conformance/adapter-conformance.ts'
 export type { ConformanceRunner, ConformanceSkip } from './conformance/runner.ts'
 export { quantizerConformance, type QuantizerConformanceOptions } from './conformance/quantizer-conformance.ts'
 export { FakePowercapTree, type FakeZoneOptions } from './energy/fake-powercap-tree.ts'
-export { checkGradients, type GradientCase, type GradientInput, type GradientReport } from './gradients/check-gradients.ts'
+export {
+  checkGradients,
+  type GradientCase,
+  type GradientInput,
+  type GradientReport,
+} from './gradients/check-gradients.ts'

@@ -50,9 +50,13 @@ async function checkCodes(tensors: ReadonlyMap<string, Tensor>, kind: 'nf4' | 'f
 }
 
 /** Builds a 4-bit weight from the tensors of a checkpoint, without touching its codes. @throws `ERR_BNB_TENSORS` */
-export async function importWeight(tensors: ReadonlyMap<string, Tensor>, shape: readonly [number, number]): Promise<Tensor> {
+export async function importWeight(
+  tensors: ReadonlyMap<string, Tensor>,
+  shape: readonly [number, number],
+): Promise<Tensor> {
   const state = await readState(tensors)
-  if (state.quant_type !== 'nf4' && state.quant_type !== 'fp4') throw importError(`quant_type ${String(state.quant_type)}`)
+  if (state.quant_type !== 'nf4' && state.quant_type !== 'fp4')
+    throw importError(`quant_type ${String(state.quant_type)}`)
   if (state.shape.join() !== shape.join()) {
     throw importError(`its shape is [${state.shape.join(', ')}], the layer needs [${shape.join(', ')}]`)
   }

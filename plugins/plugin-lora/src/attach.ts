@@ -21,18 +21,18 @@ function layerSeed(seed: number, index: number): number {
  * Makes the branch of one layer: A uniform in ±1/√K (PEFT's `kaiming_uniform(a=√5)`), B zero, so that the first forward
  * is that of the base (Hu et al. 2021, arXiv 2106.09685).
  */
-export function attachLora(
-  layer: LinearLayer,
-  options: LoraOptions,
-  context: AdapterContext<Tensor>,
-): AttachedLora {
+export function attachLora(layer: LinearLayer, options: LoraOptions, context: AdapterContext<Tensor>): AttachedLora {
   const { rank, scale } = layerRank(options, layer.path)
   const { device } = layer.weight.value as Tensor
   const bound = 1 / Math.sqrt(layer.inFeatures)
   const [a, b] = withCategory('adapter', () => [
     new Parameter(
       'lora_A.weight',
-      uniform(device, [rank, layer.inFeatures], { seed: layerSeed(context.seed, context.index), low: -bound, high: bound }),
+      uniform(device, [rank, layer.inFeatures], {
+        seed: layerSeed(context.seed, context.index),
+        low: -bound,
+        high: bound,
+      }),
       true,
     ),
     new Parameter('lora_B.weight', zeros(device, [layer.outFeatures, rank]), true),

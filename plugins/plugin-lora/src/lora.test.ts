@@ -31,7 +31,9 @@ describe('LoRA options', () => {
   })
 
   it('refuses a rank that is not a positive integer', () => {
-    expect(() => layerRank({ ...options, rankPattern: { q_proj: 0 } }, 'q_proj')).toThrow(/ERR_LORA_RANK|positive integer/)
+    expect(() => layerRank({ ...options, rankPattern: { q_proj: 0 } }, 'q_proj')).toThrow(
+      /ERR_LORA_RANK|positive integer/,
+    )
   })
 
   it('raises the learning rate of B alone for LoRA+', () => {

@@ -44,7 +44,10 @@ export function readPeftConfig(config: Readonly<Record<string, unknown>>): LoraO
   }
   for (const [key, isSet] of Object.entries(unsupported)) {
     if (isSet(config[key])) {
-      throw configError(`${key} is ${JSON.stringify(config[key])}, which plain LoRA does not compute`, 'Merge it with PEFT, or use the plugin of that method')
+      throw configError(
+        `${key} is ${JSON.stringify(config[key])}, which plain LoRA does not compute`,
+        'Merge it with PEFT, or use the plugin of that method',
+      )
     }
   }
   const exclude = config['exclude_modules']

@@ -23,10 +23,7 @@ export function loadPeftTensors(
   const expected = new Map<string, Parameter>(
     [...attached].flatMap(([path, adapter]) => {
       const { a, b } = asLora(adapter)
-      return [
-        [`${prefix}${path}.lora_A.weight`, a] as const,
-        [`${prefix}${path}.lora_B.weight`, b] as const,
-      ]
+      return [[`${prefix}${path}.lora_A.weight`, a] as const, [`${prefix}${path}.lora_B.weight`, b] as const]
     }),
   )
   const missing = [...expected.keys()].filter((key) => !file.tensors.has(key))
@@ -39,17 +36,23 @@ export function loadPeftTensors(
   if (missing.length + extra.length + misshapen.length > 0) throw mismatch(missing, extra, misshapen)
   for (const [key, parameter] of expected) {
     const tensor = file.tensors.get(key) as Tensor
-    parameter.replace(withCategory('adapter', () => (tensor.dtype === 'float32' ? clone(tensor) : cast(tensor, 'float32'))))
+    parameter.replace(
+      withCategory('adapter', () => (tensor.dtype === 'float32' ? clone(tensor) : cast(tensor, 'float32'))),
+    )
   }
 }
 
 function mismatch(missing: readonly string[], extra: readonly string[], misshapen: readonly string[]): SwiftError {
   const list = (label: string, entries: readonly string[]): string[] =>
-    entries.length === 0 ? [] : [`${label}: ${entries.slice(0, 3).join('; ')}${entries.length > 3 ? ` and ${entries.length - 3} more` : ''}`]
+    entries.length === 0
+      ? []
+      : [`${label}: ${entries.slice(0, 3).join('; ')}${entries.length > 3 ? ` and ${entries.length - 3} more` : ''}`]
   return new SwiftError({
     code: 'ERR_ADAPTER_TENSORS',
     asked: 'Loading the tensors of a LoRA adapter',
-    found: [...list('missing', missing), ...list('not in the model', extra), ...list('wrong shape', misshapen)].join(' · '),
+    found: [...list('missing', missing), ...list('not in the model', extra), ...list('wrong shape', misshapen)].join(
+      ' · ',
+    ),
     remedy: 'Check that the adapter was trained on this base model',
     details: { missing, extra, misshapen },
   })

@@ -17,13 +17,18 @@ function isConfigFile(word: string | undefined): word is string {
  * Joins command line and config file (the command line wins) and checks them against the command's tables.
  * @throws `ERR_OPTION_UNKNOWN`, `ERR_OPTION_INVALID`, `ERR_OPTION_REQUIRED`, `ERR_CONFIG_FILE`
  */
-export async function prepareCall(command: Command, words: readonly string[], output: OutputMode): Promise<CommandCall> {
+export async function prepareCall(
+  command: Command,
+  words: readonly string[],
+  output: OutputMode,
+): Promise<CommandCall> {
   const table: OptionTable = Object.assign({}, ...Object.values(await command.options()))
   const parsed = parseArguments(words, { ...table, ...configOption })
   const { config, ...fromWords } = parsed.values
   const positionals = [...parsed.positionals]
   const takesFiles = command.usage.includes('FILE.yaml')
-  const path = typeof config === 'string' ? config : takesFiles && isConfigFile(positionals[0]) ? positionals.shift() : undefined
+  const path =
+    typeof config === 'string' ? config : takesFiles && isConfigFile(positionals[0]) ? positionals.shift() : undefined
   const fromFile = path === undefined ? {} : await readConfigFile(path)
   const given = { ...fromFile, ...fromWords }
   if (!command.usage.includes('DIR') && positionals.length > 0) {

@@ -16,7 +16,11 @@ export async function readConfigFile(path: string): Promise<Readonly<Record<stri
   try {
     parsed = path.endsWith('.json') ? (JSON.parse(text) as unknown) : (await import('yaml')).parse(text)
   } catch (cause) {
-    throw configError(path, `it does not parse: ${cause instanceof Error ? cause.message.split('\n')[0] : String(cause)}`, cause)
+    throw configError(
+      path,
+      `it does not parse: ${cause instanceof Error ? cause.message.split('\n')[0] : String(cause)}`,
+      cause,
+    )
   }
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
     throw configError(path, 'its top level is not a mapping of options')

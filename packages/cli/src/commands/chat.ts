@@ -8,7 +8,12 @@ const help = '/reset starts over, /exit ends, Ctrl-C stops an answer'
 /** Several turns in the terminal, answers streamed; ends at /exit or the end of the input. */
 export async function chat(model: SwiftModel, options: GenerateOptions, output: OutputMode): Promise<void> {
   const terminal = process.stdin.isTTY === true
-  const lines = createInterface({ input: process.stdin, output: process.stdout, terminal, prompt: paint(output, 'cyan', 'you> ') })
+  const lines = createInterface({
+    input: process.stdin,
+    output: process.stdout,
+    terminal,
+    prompt: paint(output, 'cyan', 'you> '),
+  })
   let messages: ChatMessage[] = []
   let running: AbortController | undefined
   lines.on('SIGINT', () => {
@@ -35,7 +40,12 @@ export async function chat(model: SwiftModel, options: GenerateOptions, output: 
   lines.close()
 }
 
-async function streamAnswer(model: SwiftModel, messages: readonly ChatMessage[], options: GenerateOptions, output: OutputMode): Promise<string> {
+async function streamAnswer(
+  model: SwiftModel,
+  messages: readonly ChatMessage[],
+  options: GenerateOptions,
+  output: OutputMode,
+): Promise<string> {
   process.stdout.write(paint(output, 'green', `${model.name}> `))
   let answer = ''
   for await (const piece of model.generate(messages, options)) {

@@ -40,14 +40,23 @@ async function kernelFindings(): Promise<Finding[]> {
     ]
   } catch (error) {
     const found = error instanceof Error ? error.message : String(error)
-    return [{ name: 'kernels', value: found, ok: false, fix: 'Run npm run native in the repository, or reinstall @swift/kernels' }]
+    return [
+      {
+        name: 'kernels',
+        value: found,
+        ok: false,
+        fix: 'Run npm run native in the repository, or reinstall @swift/kernels',
+      },
+    ]
   }
 }
 
 async function pluginFindings(): Promise<Finding[]> {
   const { discoverPlugin } = await import('@swift/core')
   const names = ['@swift/plugin-lora', '@swift/plugin-bnb', '@swift/plugin-qlora']
-  const found = await Promise.all(names.map(async (name) => ((await discoverPlugin(name)).length > 0 ? name : undefined)))
+  const found = await Promise.all(
+    names.map(async (name) => ((await discoverPlugin(name)).length > 0 ? name : undefined)),
+  )
   const present = found.filter((name) => name !== undefined)
   const missing = names.filter((name) => !present.includes(name))
   return [
@@ -86,7 +95,11 @@ export const doctor: Command = {
   run: async ({ output }) => {
     const kernels = await kernelFindings()
     const usable = kernels.every(({ ok }) => ok)
-    const findings = [...machineFindings(), ...kernels, ...(usable ? [...(await pluginFindings()), ...(await energyFindings())] : [])]
+    const findings = [
+      ...machineFindings(),
+      ...kernels,
+      ...(usable ? [...(await pluginFindings()), ...(await energyFindings())] : []),
+    ]
     if (output.json) printJson({ type: 'doctor', findings })
     else print(findings, output)
     return usable ? 0 : 2

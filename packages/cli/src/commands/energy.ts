@@ -12,8 +12,18 @@ const options: OptionTable = {
     choices: ['epoch', 'phase', 'account', 'path'],
     description: 'Rows of the report.',
   },
-  zone: { type: 'string', derived: 'SWIFT_CARBON_ZONE, else the world', description: 'Country or grid zone of the carbon factor, e.g. DEU.' },
-  pue: { type: 'number', default: 1, minimum: 1, maximum: 10, description: 'Power usage effectiveness of the building; only derived figures use it.' },
+  zone: {
+    type: 'string',
+    derived: 'SWIFT_CARBON_ZONE, else the world',
+    description: 'Country or grid zone of the carbon factor, e.g. DEU.',
+  },
+  pue: {
+    type: 'number',
+    default: 1,
+    minimum: 1,
+    maximum: 10,
+    description: 'Power usage effectiveness of the building; only derived figures use it.',
+  },
 }
 
 /** The ledger's folder: the one named, or `energy` inside a run's folder. */
@@ -27,7 +37,8 @@ async function ledgerFolder(folder: string | undefined): Promise<string> {
     })
   }
   const inside = join(folder, 'energy')
-  const isThere = async (path: string): Promise<boolean> => (await stat(path).catch(() => undefined))?.isDirectory() === true
+  const isThere = async (path: string): Promise<boolean> =>
+    (await stat(path).catch(() => undefined))?.isDirectory() === true
   if (await isThere(inside)) return inside
   if (await isThere(folder)) return folder
   throw new SwiftError({
@@ -40,11 +51,26 @@ async function ledgerFolder(folder: string | undefined): Promise<string> {
 
 async function printReport(report: EnergyReport): Promise<void> {
   const { formatCarbonSplit, formatEnergySplit } = await import('@swift/core')
-  const row = ({ key, energy, carbon }: EnergyReport['phases']): string[] => [key, formatEnergySplit(energy), formatCarbonSplit(carbon)]
-  printLine(`run ${report.runId} · ${report.durationSeconds.toFixed(1)} s · carbon factor ${report.factor.zone} ${report.factor.gramsPerKilowattHour} g/kWh · PUE ${report.powerUsageEffectiveness}`)
-  printLine(formatTable([...report.rows.map(row), row({ ...report.phases, key: 'all phases' }), row({ ...report.machine, key: 'machine' })]))
+  const row = ({ key, energy, carbon }: EnergyReport['phases']): string[] => [
+    key,
+    formatEnergySplit(energy),
+    formatCarbonSplit(carbon),
+  ]
+  printLine(
+    `run ${report.runId} · ${report.durationSeconds.toFixed(1)} s · carbon factor ${report.factor.zone} ${report.factor.gramsPerKilowattHour} g/kWh · PUE ${report.powerUsageEffectiveness}`,
+  )
+  printLine(
+    formatTable([
+      ...report.rows.map(row),
+      row({ ...report.phases, key: 'all phases' }),
+      row({ ...report.machine, key: 'machine' }),
+    ]),
+  )
   for (const source of report.sources) printLine(`source ${source.id}: ${source.state}, ${source.reason}`)
-  for (const gap of report.gaps) printLine(`gap ${JSON.stringify(gap, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value))}`)
+  for (const gap of report.gaps)
+    printLine(
+      `gap ${JSON.stringify(gap, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value))}`,
+    )
 }
 
 async function report({ values, positionals, output }: CommandCall): Promise<number> {
@@ -63,7 +89,17 @@ async function verify({ positionals, output }: CommandCall): Promise<number> {
   const { Ledger } = await import('@swift/core')
   const result = await Ledger.verify(await ledgerFolder(positionals[1]))
   if (output.json) printJson({ type: 'energy-verification', ...result })
-  else printLine(formatTable(Object.entries(result).map(([name, value]) => [name, typeof value === 'object' ? JSON.stringify(value, (_key, entry: unknown) => (typeof entry === 'bigint' ? entry.toString() : entry)) : String(value)])))
+  else
+    printLine(
+      formatTable(
+        Object.entries(result).map(([name, value]) => [
+          name,
+          typeof value === 'object'
+            ? JSON.stringify(value, (_key, entry: unknown) => (typeof entry === 'bigint' ? entry.toString() : entry))
+            : String(value),
+        ]),
+      ),
+    )
   return result.ok ? 0 : 2
 }
 
@@ -71,7 +107,10 @@ async function sources({ output }: CommandCall): Promise<number> {
   const { Ledger } = await import('@swift/core')
   const found = Ledger.sources()
   if (output.json) printJson({ type: 'energy-sources', sources: found })
-  else printLine(formatTable(found.map((source) => [source.id, source.scope, source.state, source.provenance, source.reason])))
+  else
+    printLine(
+      formatTable(found.map((source) => [source.id, source.scope, source.state, source.provenance, source.reason])),
+    )
   return 0
 }
 
@@ -82,7 +121,11 @@ export const energy: Command = {
   name: 'energy',
   summary: 'report or verify the joule ledger of a run, or list the energy sources',
   usage: 'report|verify|sources [RUN_DIR] [options]',
-  examples: ['swift energy report runs/first --per phase --zone FRA', 'swift energy verify runs/first', 'swift energy sources'],
+  examples: [
+    'swift energy report runs/first --per phase --zone FRA',
+    'swift energy verify runs/first',
+    'swift energy sources',
+  ],
   options: () => Promise.resolve({ energy: options }),
   run: async (call) => {
     const [name] = call.positionals

@@ -13,7 +13,12 @@ const exportOptions: OptionTable = {
     derived: 'that of the checkpoint',
     description: 'Dtype of a dense export.',
   },
-  quantBits: { type: 'integer', minimum: 4, maximum: 4, description: 'Write 4-bit weights (bitsandbytes layout) instead of dense ones.' },
+  quantBits: {
+    type: 'integer',
+    minimum: 4,
+    maximum: 4,
+    description: 'Write 4-bit weights (bitsandbytes layout) instead of dense ones.',
+  },
 }
 
 /** `swift export`. */

@@ -1,7 +1,15 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { addSplits, formatJoulesPerToken, Ledger, optionTables, toJoules, type GenerateOptions, type SwiftModel } from '@swift/core'
+import {
+  addSplits,
+  formatJoulesPerToken,
+  Ledger,
+  optionTables,
+  toJoules,
+  type GenerateOptions,
+  type SwiftModel,
+} from '@swift/core'
 import { SwiftError, type ChatMessage, type OptionTable } from '@swift/spec'
 import type { Command, CommandCall } from '../arguments/command.ts'
 import { printJson, printLine } from '../output/output.ts'
@@ -10,7 +18,10 @@ import { modelFromValues } from './model-from-values.ts'
 
 const inferOptions: OptionTable = {
   prompt: { type: 'string', description: 'Answer this and end. Without it and prompts, chat in the terminal.' },
-  prompts: { type: 'string', description: 'File of prompts: one per line, or JSONL rows with prompt, query or messages.' },
+  prompts: {
+    type: 'string',
+    description: 'File of prompts: one per line, or JSONL rows with prompt, query or messages.',
+  },
   output: { type: 'string', derived: 'standard output', description: 'JSONL file for the answers to prompts.' },
   system: { type: 'string', description: 'First message of every chat.' },
   raw: { type: 'boolean', default: false, description: 'Continue the prompt as it is, without the chat template.' },
@@ -21,24 +32,45 @@ type Prompt = string | readonly ChatMessage[]
 
 function promptOf(row: Readonly<Record<string, unknown>>, where: string): Prompt {
   const { messages, prompt, query } = row
-  if (Array.isArray(messages)) return (messages as ChatMessage[]).filter(({ role }, index, all) => role !== 'assistant' || index < all.length - 1)
+  if (Array.isArray(messages))
+    return (messages as ChatMessage[]).filter(({ role }, index, all) => role !== 'assistant' || index < all.length - 1)
   const text = prompt ?? query
   if (typeof text === 'string') return text
-  throw new SwiftError({ code: 'ERR_PROMPT', asked: `The prompt at ${where}`, found: 'a row without prompt, query or messages', remedy: 'Write one of them' })
+  throw new SwiftError({
+    code: 'ERR_PROMPT',
+    asked: `The prompt at ${where}`,
+    found: 'a row without prompt, query or messages',
+    remedy: 'Write one of them',
+  })
 }
 
 async function readPrompts(path: string): Promise<Prompt[]> {
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
-    throw new SwiftError({ code: 'ERR_FILE_OPEN', asked: `Prompts from ${path}`, found: (cause as NodeJS.ErrnoException).code ?? String(cause), remedy: 'Check the path', cause })
+    throw new SwiftError({
+      code: 'ERR_FILE_OPEN',
+      asked: `Prompts from ${path}`,
+      found: (cause as NodeJS.ErrnoException).code ?? String(cause),
+      remedy: 'Check the path',
+      cause,
+    })
   })
-  const lines = text.split(/\r?\n/).map((line, index) => ({ line, index })).filter(({ line }) => line.trim() !== '')
+  const lines = text
+    .split(/\r?\n/)
+    .map((line, index) => ({ line, index }))
+    .filter(({ line }) => line.trim() !== '')
   return lines.map(({ line, index }) => {
     if (!path.endsWith('.jsonl')) return line
     try {
       return promptOf(JSON.parse(line) as Record<string, unknown>, `${path}:${index + 1}`)
     } catch (cause) {
       if (SwiftError.isInstance(cause)) throw cause
-      throw new SwiftError({ code: 'ERR_PROMPT', asked: `The prompt at ${path}:${index + 1}`, found: 'a line that is not JSON', remedy: 'Write one JSON object per line', cause })
+      throw new SwiftError({
+        code: 'ERR_PROMPT',
+        asked: `The prompt at ${path}:${index + 1}`,
+        found: 'a line that is not JSON',
+        remedy: 'Write one JSON object per line',
+        cause,
+      })
     }
   })
 }
@@ -48,7 +80,12 @@ function generateOptions(values: Readonly<Record<string, unknown>>): GenerateOpt
   return Object.fromEntries(names.filter((name) => values[name] !== undefined).map((name) => [name, values[name]]))
 }
 
-async function answerOne(model: SwiftModel, prompt: string, options: GenerateOptions, { output }: CommandCall): Promise<string> {
+async function answerOne(
+  model: SwiftModel,
+  prompt: string,
+  options: GenerateOptions,
+  { output }: CommandCall,
+): Promise<string> {
   const generation = model.generate(prompt, options)
   if (!output.json) {
     for await (const piece of generation) process.stdout.write(piece)
@@ -57,7 +94,11 @@ async function answerOne(model: SwiftModel, prompt: string, options: GenerateOpt
   return generation
 }
 
-async function answerFile(model: SwiftModel, options: GenerateOptions, { values, output }: CommandCall): Promise<string[]> {
+async function answerFile(
+  model: SwiftModel,
+  options: GenerateOptions,
+  { values, output }: CommandCall,
+): Promise<string[]> {
   const prompts = await readPrompts(values['prompts'] as string)
   const answers = await model.generateBatch(prompts, options)
   const rows = answers.map((response, index) => JSON.stringify({ prompt: prompts[index], response }))
@@ -85,10 +126,21 @@ async function metered(model: SwiftModel, call: CommandCall, body: () => Promise
     const energy = addSplits(active, idle)
     const tokens = answers.reduce((sum, text) => sum + model.tokenizer.encode(text).ids.length, 0)
     if (call.output.json) {
-      const joules = { measured: energy.measured && toJoules(energy.measured.nanojoules), modelled: energy.modelled && toJoules(energy.modelled.nanojoules) }
-      printJson({ type: 'generation', tokens, seconds, joules, ...(call.values['prompt'] === undefined ? {} : { text: answers[0] }) })
+      const joules = {
+        measured: energy.measured && toJoules(energy.measured.nanojoules),
+        modelled: energy.modelled && toJoules(energy.modelled.nanojoules),
+      }
+      printJson({
+        type: 'generation',
+        tokens,
+        seconds,
+        joules,
+        ...(call.values['prompt'] === undefined ? {} : { text: answers[0] }),
+      })
     } else if (tokens > 0) {
-      process.stderr.write(`${tokens} tokens in ${seconds.toFixed(2)} s · ${(tokens / seconds).toFixed(1)} tokens/s · ${formatJoulesPerToken(energy, tokens)}\n`)
+      process.stderr.write(
+        `${tokens} tokens in ${seconds.toFixed(2)} s · ${(tokens / seconds).toFixed(1)} tokens/s · ${formatJoulesPerToken(energy, tokens)}\n`,
+      )
     }
   } finally {
     await rm(folder, { recursive: true, force: true })
@@ -105,7 +157,8 @@ export const infer: Command = {
     'swift infer --model models/qwen3 --prompt "What is a joule?" --max-new-tokens 64',
     'swift infer --model models/qwen3 --prompts questions.jsonl --output answers.jsonl',
   ],
-  options: () => Promise.resolve({ infer: inferOptions, generation: optionTables.generation, model: optionTables.model }),
+  options: () =>
+    Promise.resolve({ infer: inferOptions, generation: optionTables.generation, model: optionTables.model }),
   run: async (call) => {
     const { values } = call
     const model = await modelFromValues(values)

@@ -48,7 +48,10 @@ export async function makeTrainer(values: Values, kind: 'sft' | 'pt', signal?: A
   const model = await modelFromValues(values, { config: tunerConfig(values), seed: args.seed })
   const evaluation = values['valDataset']
   const init = {
-    ...(pick(values, Object.keys(dataOptions).filter((name) => name !== 'dataset' && name !== 'valDataset')) as DataOptions),
+    ...(pick(
+      values,
+      Object.keys(dataOptions).filter((name) => name !== 'dataset' && name !== 'valDataset'),
+    ) as DataOptions),
     model,
     args,
     trainDataset,

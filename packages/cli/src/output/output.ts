@@ -11,7 +11,11 @@ export interface OutputMode {
 }
 
 /** Chooses the mode from the flags and the terminal. */
-export function outputMode(flags: { readonly json: boolean; readonly plain: boolean; readonly debug: boolean }): OutputMode {
+export function outputMode(flags: {
+  readonly json: boolean
+  readonly plain: boolean
+  readonly debug: boolean
+}): OutputMode {
   const terminal = process.stdout.isTTY === true && process.env['TERM'] !== 'dumb'
   return {
     json: flags.json,
@@ -23,7 +27,9 @@ export function outputMode(flags: { readonly json: boolean; readonly plain: bool
 
 /** Prints one JSON line; big integers become decimal strings. */
 export function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, (_key, entry: unknown) => (typeof entry === 'bigint' ? entry.toString() : entry))}\n`)
+  process.stdout.write(
+    `${JSON.stringify(value, (_key, entry: unknown) => (typeof entry === 'bigint' ? entry.toString() : entry))}\n`,
+  )
 }
 
 /** Prints a line of text. */

@@ -1,7 +1,9 @@
 /** Aligned columns; numbers-like cells to the right. */
 export function formatTable(rows: readonly (readonly string[])[], gap = 2): string {
   const columns = Math.max(0, ...rows.map((row) => row.length))
-  const widths = Array.from({ length: columns }, (_, column) => Math.max(0, ...rows.map((row) => (row[column] ?? '').length)))
+  const widths = Array.from({ length: columns }, (_, column) =>
+    Math.max(0, ...rows.map((row) => (row[column] ?? '').length)),
+  )
   const numeric = /^[-+~≈]?[\d.,]+(\s?[%a-zA-Z/]+)?$/
   return rows
     .map((row) =>

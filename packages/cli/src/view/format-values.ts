@@ -8,7 +8,11 @@ export function formatEnergy(joules: number): string {
 }
 
 /** `12.3 W measured + 4.5 W modelled`; `unavailable` where there is neither. */
-export function bySource(measured: number | undefined, modelled: number | undefined, format: (value: number) => string): string {
+export function bySource(
+  measured: number | undefined,
+  modelled: number | undefined,
+  format: (value: number) => string,
+): string {
   const parts = [
     ...(measured === undefined ? [] : [`${format(measured)} measured`]),
     ...(modelled === undefined ? [] : [`${format(modelled)} modelled`]),

@@ -29,7 +29,12 @@ function bar(fraction: number, width: number): string {
 }
 
 function row(name: string, value: string): ReactElement {
-  return h(Box, { key: name }, h(Box, { width: 10 }, h(Text, { dimColor: true }, name)), h(Text, { wrap: 'truncate' }, value))
+  return h(
+    Box,
+    { key: name },
+    h(Box, { width: 10 }, h(Text, { dimColor: true }, name)),
+    h(Text, { wrap: 'truncate' }, value),
+  )
 }
 
 function stepRows(step: StepEvent, losses: readonly number[], columns: number): ReactElement {
@@ -47,7 +52,10 @@ function stepRows(step: StepEvent, losses: readonly number[], columns: number): 
       h(Text, null, `  step ${step.step}/${step.totalSteps} · ${formatDuration(step.remainingMs / 1000)} left`),
     ),
     row('loss', `${step.loss.toFixed(4)}  ${sparkline(losses, Math.max(10, Math.min(40, columns - 24)))}`),
-    row('accuracy', `${(100 * step.tokenAccuracy).toFixed(1)} % of tokens · epoch ${step.epoch.toFixed(2)} · lr ${step.learningRate.toExponential(2)} · norm ${step.gradientNorm.toPrecision(3)}`),
+    row(
+      'accuracy',
+      `${(100 * step.tokenAccuracy).toFixed(1)} % of tokens · epoch ${step.epoch.toFixed(2)} · lr ${step.learningRate.toExponential(2)} · norm ${step.gradientNorm.toPrecision(3)}`,
+    ),
     row('speed', `${Math.round(step.tokensPerSecond)} tokens/s`),
     row('memory', `${formatBytes(step.liveBytes)} now · ${formatBytes(step.peakBytes)} peak`),
     row('power', bySource(step.measuredWatts, step.modelledWatts, formatWatts)),

@@ -28,7 +28,9 @@ export class PlainView implements TrainingView {
       case 'plan':
         return `\n${event.plan.print()}\n`
       case 'log':
-        return this.#lastStep === undefined ? undefined : stepLine({ ...this.#lastStep, loss: event.loss, tokenAccuracy: event.tokenAccuracy })
+        return this.#lastStep === undefined
+          ? undefined
+          : stepLine({ ...this.#lastStep, loss: event.loss, tokenAccuracy: event.tokenAccuracy })
       case 'evaluation':
         return `evaluation at step ${event.step} · loss ${event.loss.toFixed(4)} · accuracy ${(100 * event.tokenAccuracy).toFixed(1)} %${event.isBest ? ' · best so far' : ''}`
       case 'checkpoint':

@@ -1,4 +1,11 @@
-import { formatBytes, formatCarbonSplit, formatDuration, formatEnergySplit, formatJoulesPerToken, type TrainResult } from '@swift/core'
+import {
+  formatBytes,
+  formatCarbonSplit,
+  formatDuration,
+  formatEnergySplit,
+  formatJoulesPerToken,
+  type TrainResult,
+} from '@swift/core'
 import { paint, printLine, type OutputMode } from '../output/output.ts'
 import { formatTable } from '../output/table.ts'
 
@@ -20,7 +27,10 @@ function energyRows(result: TrainResult): string[][] {
     ...rows.map(({ key, energy: split }) => [`energy ${key.replace(':', ' ')}`, formatEnergySplit(split)]),
     ['energy in all', formatEnergySplit(energy.phases.energy)],
     ...(result.tokens > 0 ? [['per token', formatJoulesPerToken(energy.phases.energy, result.tokens)]] : []),
-    ['carbon', `${formatCarbonSplit(energy.phases.carbon)} · ${energy.factor.zone} ${energy.factor.gramsPerKilowattHour} g/kWh`],
+    [
+      'carbon',
+      `${formatCarbonSplit(energy.phases.carbon)} · ${energy.factor.zone} ${energy.factor.gramsPerKilowattHour} g/kWh`,
+    ],
   ]
 }
 
@@ -30,7 +40,10 @@ function planRows({ planComparison: compared }: TrainResult): string[][] {
   const error = (value: number): string => `${value >= 0 ? '+' : ''}${(100 * value).toFixed(1)} %`
   return [
     ['plan, memory', `${formatBytes(forecastBytes)} forecast, ${formatBytes(actualBytes)} used (${error(bytesError)})`],
-    ['plan, time', `${formatDuration(forecastSeconds)} forecast, ${formatDuration(actualSeconds)} used (${error(secondsError)})`],
+    [
+      'plan, time',
+      `${formatDuration(forecastSeconds)} forecast, ${formatDuration(actualSeconds)} used (${error(secondsError)})`,
+    ],
   ]
 }
 
@@ -38,7 +51,10 @@ function planRows({ planComparison: compared }: TrainResult): string[][] {
 export function printSummary(result: TrainResult, { command, values, output }: SummaryContext): void {
   const { reason, step, totalSteps, loss, bestEvaluationLoss, durationMs, tokens } = result
   const rows = [
-    ['steps', `${step} of ${totalSteps} in ${(durationMs / 1000).toFixed(1)} s · ${Math.round(tokens / Math.max(1e-3, durationMs / 1000))} tokens/s`],
+    [
+      'steps',
+      `${step} of ${totalSteps} in ${(durationMs / 1000).toFixed(1)} s · ${Math.round(tokens / Math.max(1e-3, durationMs / 1000))} tokens/s`,
+    ],
     ...(loss === undefined ? [] : [['last loss', loss.toFixed(4)]]),
     ...(bestEvaluationLoss === undefined ? [] : [['best evaluation', bestEvaluationLoss.toFixed(4)]]),
     ...(result.skippedSteps === 0 ? [] : [['skipped updates', String(result.skippedSteps)]]),
@@ -52,6 +68,8 @@ export function printSummary(result: TrainResult, { command, values, output }: S
   printLine(formatTable(rows))
   if (result.resumeHint !== undefined) printLine(`\n${result.resumeHint}`)
   else if (result.lastCheckpoint !== undefined && values['tunerType'] !== 'full' && command === 'sft') {
-    printLine(`\ntry it: swift infer --model ${String(values['model'])} --adapter ${result.bestCheckpoint ?? result.lastCheckpoint}`)
+    printLine(
+      `\ntry it: swift infer --model ${String(values['model'])} --adapter ${result.bestCheckpoint ?? result.lastCheckpoint}`,
+    )
   }
 }

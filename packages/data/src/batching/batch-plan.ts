@@ -92,7 +92,9 @@ export class BatchPlan {
 
   /** The position after this one; the last batch of an epoch is followed by the first of the next. */
   advance({ epoch, batchIndex }: DataPosition): DataPosition {
-    return batchIndex + 1 < this.batchesPerEpoch ? { epoch, batchIndex: batchIndex + 1 } : { epoch: epoch + 1, batchIndex: 0 }
+    return batchIndex + 1 < this.batchesPerEpoch
+      ? { epoch, batchIndex: batchIndex + 1 }
+      : { epoch: epoch + 1, batchIndex: 0 }
   }
 
   /** All batches of one epoch, from a batch on. */
@@ -104,7 +106,9 @@ export class BatchPlan {
   }
 
   /** Batches without end, epoch after epoch, from a position on. */
-  *iterate(from: DataPosition = { epoch: 0, batchIndex: 0 }): Generator<{ position: DataPosition; batch: Batch }, never> {
+  *iterate(
+    from: DataPosition = { epoch: 0, batchIndex: 0 },
+  ): Generator<{ position: DataPosition; batch: Batch }, never> {
     for (let position = from; ; position = this.advance(position)) {
       yield { position, batch: this.batch(position) }
     }

@@ -21,7 +21,11 @@ function render(template: ChatTemplate, messages: readonly ChatMessage[], option
 }
 
 /** As `render`, for attempts that may fail: templates refuse incomplete chats. */
-function tryRender(template: ChatTemplate, messages: readonly ChatMessage[], options: ChatRenderOptions): string | undefined {
+function tryRender(
+  template: ChatTemplate,
+  messages: readonly ChatMessage[],
+  options: ChatRenderOptions,
+): string | undefined {
   try {
     return template.render(messages, options)
   } catch {

@@ -18,7 +18,15 @@ export const alpacaFormat: RowFormat = {
     const hasOutput = record['output'] !== undefined && record['output'] !== null
     const responseColumn = hasOutput ? 'output' : findColumn(record, 'response')
     const messages = buildPlainRow(record, [{ role: 'user', content: question }], responseColumn)
-    const used = ['instruction', 'input', 'output', responseColumn, findColumn(record, 'system'), 'history', ...commonColumns]
+    const used = [
+      'instruction',
+      'input',
+      'output',
+      responseColumn,
+      findColumn(record, 'system'),
+      'history',
+      ...commonColumns,
+    ]
     return { kind: 'chat', messages, ...readCommonColumns(record), columns: otherColumns(record, used), origin }
   },
   fromRow(row) {

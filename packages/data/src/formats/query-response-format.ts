@@ -12,7 +12,8 @@ export function readHistory(value: unknown): ChatMessage[] {
     const field = `history[${index}]`
     if (isRecord(entry)) return [readMessage(entry['role'], entry['content'], entry, field)]
     const pair = expectList(entry, field)
-    if (pair.length !== 2) throw new RowProblem('invalid_field', `${field} has ${pair.length} members, not a query and a response`)
+    if (pair.length !== 2)
+      throw new RowProblem('invalid_field', `${field} has ${pair.length} members, not a query and a response`)
     return [
       { role: 'user', content: expectText(pair[0], `${field}[0]`) },
       { role: 'assistant', content: expectText(pair[1], `${field}[1]`) },
@@ -68,7 +69,11 @@ function promptMessages(value: unknown, column: string): ChatMessage[] {
 }
 
 /** Builds a row from its parts; formats differ only in where they find them. */
-export function buildPlainRow(record: JsonRecord, prompt: ChatMessage[], responseColumn: string | undefined): ChatMessage[] {
+export function buildPlainRow(
+  record: JsonRecord,
+  prompt: ChatMessage[],
+  responseColumn: string | undefined,
+): ChatMessage[] {
   const systemColumn = findColumn(record, 'system')
   const system = systemColumn === undefined ? undefined : optionalText(record[systemColumn], systemColumn)
   const messages: ChatMessage[] = []

@@ -62,7 +62,9 @@ function readToolCall(value: unknown, field: string): ToolCall {
 function readToolCalls(value: unknown, field: string): ToolCall[] {
   const calls = parseMaybeJson(value, field)
   if (calls === undefined || calls === null) return []
-  return (Array.isArray(calls) ? (calls as unknown[]) : [calls]).map((call, index) => readToolCall(call, `${field}[${index}]`))
+  return (Array.isArray(calls) ? (calls as unknown[]) : [calls]).map((call, index) =>
+    readToolCall(call, `${field}[${index}]`),
+  )
 }
 
 function readLoss(message: JsonRecord, field: string): Pick<ChatMessage, 'loss' | 'loss_scale'> {
@@ -77,7 +79,10 @@ function readLoss(message: JsonRecord, field: string): Pick<ChatMessage, 'loss' 
   }
   if (scale !== undefined && scale !== null) {
     if (typeof scale !== 'number' || !Number.isFinite(scale) || scale < 0) {
-      throw new RowProblem('invalid_field', `${field}.loss_scale is ${JSON.stringify(scale)}, not a number of at least 0`)
+      throw new RowProblem(
+        'invalid_field',
+        `${field}.loss_scale is ${JSON.stringify(scale)}, not a number of at least 0`,
+      )
     }
     read.loss_scale = scale
   }
@@ -85,7 +90,12 @@ function readLoss(message: JsonRecord, field: string): Pick<ChatMessage, 'loss' 
 }
 
 /** Reads one message from its role, its content and the object that holds both. */
-export function readMessage(roleValue: unknown, contentValue: unknown, message: JsonRecord, field: string): ChatMessage {
+export function readMessage(
+  roleValue: unknown,
+  contentValue: unknown,
+  message: JsonRecord,
+  field: string,
+): ChatMessage {
   const role = readRole(roleValue, `${field}.role`)
   if (role === 'tool_call') {
     const calls = readToolCalls(contentValue, `${field}.content`)
@@ -137,7 +147,10 @@ export function checkMessages(messages: readonly ChatMessage[]): void {
   for (const [index, { role }] of messages.entries()) {
     const previous = messages[index - 1]?.role
     if (role === 'tool' && previous !== 'assistant' && previous !== 'tool') {
-      throw new RowProblem('invalid_roles', `message ${index} is a tool result after ${previous ?? 'nothing'}, not after a call`)
+      throw new RowProblem(
+        'invalid_roles',
+        `message ${index} is a tool result after ${previous ?? 'nothing'}, not after a call`,
+      )
     }
     if (role === 'system' && index > 0 && previous === 'system') {
       throw new RowProblem('invalid_roles', `messages ${index - 1} and ${index} are both system turns`)

@@ -42,12 +42,16 @@ export function toRow(
   format: RowFormatName | 'auto',
   columns: Readonly<Record<string, string>>,
 ): Row {
-  if (!isRecord(record.value)) throw new RowProblem('not_an_object', `the row is ${kindOf(record.value)}, not an object`)
+  if (!isRecord(record.value))
+    throw new RowProblem('not_an_object', `the row is ${kindOf(record.value)}, not an object`)
   const renamed = renameColumns(record.value, columns)
   const chosen = format === 'auto' ? detectRowFormat(renamed) : findRowFormat(format)
   if (chosen === undefined) {
     const names = Object.keys(renamed).slice(0, 8).join(', ')
-    throw new RowProblem('unknown_format', `no known columns among ${names === '' ? 'none' : names}; rename them with columns`)
+    throw new RowProblem(
+      'unknown_format',
+      `no known columns among ${names === '' ? 'none' : names}; rename them with columns`,
+    )
   }
   const origin = { file, index: record.index, ...(record.line === undefined ? {} : { line: record.line }) }
   return chosen.toRow(renamed, origin)

@@ -5,7 +5,12 @@ import { findColumn, otherColumns } from './column-aliases.ts'
 import { checkMessages, joinToolCalls, readMessage } from './read-message.ts'
 import { commonColumns, readCommonColumns, writeCommonColumns, type RowFormat } from './row-format.ts'
 
-const fromNames: Readonly<Record<string, string>> = { user: 'human', assistant: 'gpt', system: 'system', tool: 'observation' }
+const fromNames: Readonly<Record<string, string>> = {
+  user: 'human',
+  assistant: 'gpt',
+  system: 'system',
+  tool: 'observation',
+}
 
 /** A turn `{ from, value }`, or a pair `{ human, assistant }` that is two turns. */
 function readTurn(turn: JsonRecord, field: string): ChatMessage[] {
@@ -49,7 +54,8 @@ export const sharegptFormat: RowFormat = {
     const systemColumn = findColumn(record, 'system')
     const system = systemColumn === undefined ? undefined : optionalText(record[systemColumn], systemColumn)
     if (system !== undefined && system !== '') {
-      if (turns[0]?.role === 'system') throw new RowProblem('invalid_roles', 'the row has a system column and a system turn')
+      if (turns[0]?.role === 'system')
+        throw new RowProblem('invalid_roles', 'the row has a system column and a system turn')
       turns.unshift({ role: 'system', content: system })
     }
     const messages = joinToolCalls(turns)

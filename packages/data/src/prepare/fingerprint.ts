@@ -11,9 +11,16 @@ async function hashFile(path: string): Promise<string> {
 }
 
 /** Hash (hex) of everything the tokens depend on: contents of the files, tokenizer, template and options. */
-export async function fingerprint(sources: readonly DatasetSource[], options: PrepareOptions, purpose: string): Promise<string> {
+export async function fingerprint(
+  sources: readonly DatasetSource[],
+  options: PrepareOptions,
+  purpose: string,
+): Promise<string> {
   const files = await Promise.all(
-    sources.map(async ({ files: list, count }) => ({ count: count ?? null, files: await Promise.all(list.map(({ path }) => hashFile(path))) })),
+    sources.map(async ({ files: list, count }) => ({
+      count: count ?? null,
+      files: await Promise.all(list.map(({ path }) => hashFile(path))),
+    })),
   )
   const decisive = {
     version: tokenCacheVersion,

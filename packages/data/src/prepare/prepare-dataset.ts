@@ -17,7 +17,11 @@ interface Tokenised {
   readonly fromCache: boolean
 }
 
-async function fromCacheOr(path: string | undefined, options: PrepareOptions, make: () => Promise<CachedTokens>): Promise<{ tokens: CachedTokens; fromCache: boolean }> {
+async function fromCacheOr(
+  path: string | undefined,
+  options: PrepareOptions,
+  make: () => Promise<CachedTokens>,
+): Promise<{ tokens: CachedTokens; fromCache: boolean }> {
   if (path === undefined) return { tokens: await make(), fromCache: false }
   const reading = await readTokenCache(path)
   if (reading.kind === 'hit') {
@@ -55,7 +59,11 @@ function subset(whole: TokenizedDataset, { origins }: TokenStore, positions: rea
   return builder.finish()
 }
 
-function split({ tokens, fingerprint: key }: Tokenised, ratio: number, seed: number): { train: TokenizedDataset; evaluation: TokenizedDataset | undefined } {
+function split(
+  { tokens, fingerprint: key }: Tokenised,
+  ratio: number,
+  seed: number,
+): { train: TokenizedDataset; evaluation: TokenizedDataset | undefined } {
   const { store, files } = tokens
   const whole = new TokenizedDataset(store, files, key)
   const held = Math.min(whole.sequenceCount - 1, Math.max(1, Math.round(ratio * whole.sequenceCount)))
@@ -66,7 +74,10 @@ function split({ tokens, fingerprint: key }: Tokenised, ratio: number, seed: num
     const digest = createHash('sha256').update(`${key} ${name} ${ratio} ${seed}`).digest('hex')
     return new TokenizedDataset(subset(whole, store, positions.filter(keep)), files, digest)
   }
-  return { train: part('train', (index) => !chosen.has(index)), evaluation: part('evaluation', (index) => chosen.has(index)) }
+  return {
+    train: part('train', (index) => !chosen.has(index)),
+    evaluation: part('evaluation', (index) => chosen.has(index)),
+  }
 }
 
 function refuseEmpty(specifiers: readonly string[], rowCount: number, dataset: TokenizedDataset): void {
@@ -92,25 +103,41 @@ function refuseEmpty(specifiers: readonly string[], rowCount: number, dataset: T
 export async function prepareDataset(options: PrepareOptions): Promise<PreparedDataset> {
   const { sources, evaluationSources, splitDatasetRatio = 0, seed = 42, maxRejectedFraction = 0.01 } = options
   const main = await tokenise(sources, options)
-  const held = evaluationSources === undefined || evaluationSources.length === 0 ? undefined : await tokenise(evaluationSources, options)
+  const held =
+    evaluationSources === undefined || evaluationSources.length === 0
+      ? undefined
+      : await tokenise(evaluationSources, options)
   const parts = [main, ...(held === undefined ? [] : [held])]
   const rejected: RejectedRow[] = parts.flatMap(({ tokens }) => [...tokens.rejected])
   const rowCount = parts.reduce((sum, { tokens }) => sum + tokens.rowCount, 0)
-  const path = rejected.length > 0 && options.runFolder !== undefined ? await writeRejectedRows(options.runFolder, rejected) : undefined
+  const path =
+    rejected.length > 0 && options.runFolder !== undefined
+      ? await writeRejectedRows(options.runFolder, rejected)
+      : undefined
   checkRejectedFraction({ rowCount, rejected, maxRejectedFraction, path })
   if (rejected.length > 0) {
-    const byReason = Object.entries(countByReason(rejected)).map(([reason, count]) => `${count} ${reason.replaceAll('_', ' ')}`)
+    const byReason = Object.entries(countByReason(rejected)).map(
+      ([reason, count]) => `${count} ${reason.replaceAll('_', ' ')}`,
+    )
     const where = path === undefined ? '' : `; they are in ${path}`
-    options.onNote?.({ code: 'NOTE_ROWS_REJECTED', message: `${rejected.length} of ${rowCount} rows cannot be used (${byReason.join(', ')})${where}` })
+    options.onNote?.({
+      code: 'NOTE_ROWS_REJECTED',
+      message: `${rejected.length} of ${rowCount} rows cannot be used (${byReason.join(', ')})${where}`,
+    })
   }
   const appended = parts.reduce((sum, { tokens }) => sum + tokens.appendedEndTokens, 0)
   if (appended > 0) {
-    options.onNote?.({ code: 'NOTE_END_TOKEN_APPENDED', message: `the template ends ${appended} answers without an end token; one was appended to each` })
+    options.onNote?.({
+      code: 'NOTE_END_TOKEN_APPENDED',
+      message: `the template ends ${appended} answers without an end token; one was appended to each`,
+    })
   }
   const { train, evaluation } = split(main, held === undefined ? splitDatasetRatio : 0, seed)
-  const evaluationSet = held === undefined ? evaluation : new TokenizedDataset(held.tokens.store, held.tokens.files, held.fingerprint)
+  const evaluationSet =
+    held === undefined ? evaluation : new TokenizedDataset(held.tokens.store, held.tokens.files, held.fingerprint)
   refuseEmpty(sources, main.tokens.rowCount, train)
-  if (held !== undefined && evaluationSet !== undefined) refuseEmpty(evaluationSources ?? [], held.tokens.rowCount, evaluationSet)
+  if (held !== undefined && evaluationSet !== undefined)
+    refuseEmpty(evaluationSources ?? [], held.tokens.rowCount, evaluationSet)
   const report: DatasetReport = {
     rowCount,
     rejectedCount: rejected.length,

@@ -8,7 +8,12 @@ import type { TokenizedDataset } from '../storage/tokenized-dataset.ts'
 /** Something worth knowing that stops nothing. */
 export interface DatasetNote {
   /** Stable code. */
-  readonly code: 'NOTE_CACHE_REBUILT' | 'NOTE_CACHE_USED' | 'NOTE_ROWS_REJECTED' | 'NOTE_END_TOKEN_APPENDED' | 'NOTE_CACHE_NOT_WRITTEN'
+  readonly code:
+    | 'NOTE_CACHE_REBUILT'
+    | 'NOTE_CACHE_USED'
+    | 'NOTE_ROWS_REJECTED'
+    | 'NOTE_END_TOKEN_APPENDED'
+    | 'NOTE_CACHE_NOT_WRITTEN'
   /** A sentence. */
   readonly message: string
 }

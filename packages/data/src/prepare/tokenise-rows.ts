@@ -86,7 +86,9 @@ export class RowTokeniser {
       this.#rejected.push(reject(file, record, brokenReason(record), record.problem))
       return undefined
     }
-    return this.#attempt(file, record, () => toRow(record, file, this.#options.format ?? 'auto', this.#options.columns ?? {}))
+    return this.#attempt(file, record, () =>
+      toRow(record, file, this.#options.format ?? 'auto', this.#options.columns ?? {}),
+    )
   }
 
   /** Runs a step of one row; a problem with it becomes a rejected row. */
@@ -117,7 +119,12 @@ export class RowTokeniser {
         remedy: 'Pass chatTemplate, or prepare the data for pre-training',
       })
     }
-    const options: ChatEncodingOptions = { template: chatTemplate, tokenizer, strategy: lossStrategy, variables: chatTemplateVariables }
+    const options: ChatEncodingOptions = {
+      template: chatTemplate,
+      tokenizer,
+      strategy: lossStrategy,
+      variables: chatTemplateVariables,
+    }
     const chats = group.flatMap((pending) => {
       const rendered = this.#attempt(pending.file, pending.record, () => renderChat(pending.row, options))
       return rendered === undefined ? [] : [{ pending, rendered }]

@@ -8,7 +8,8 @@ function invalid(path: string, found: string, cause?: unknown): SwiftError {
     code: 'ERR_DATASET_FILE_INVALID',
     asked: `Reading the dataset ${path} as JSON`,
     found,
-    remedy: 'Give a list of objects, or an object whose members are lists of objects; for one object per line use .jsonl.',
+    remedy:
+      'Give a list of objects, or an object whose members are lists of objects; for one object per line use .jsonl.',
     cause,
     details: { path },
   })
@@ -20,7 +21,8 @@ function toRows(value: unknown, path: string): readonly unknown[] {
   if (!isRecord(value)) throw invalid(path, `the file holds one ${kindOf(value)}`)
   const members = Object.entries(value)
   const other = members.find(([, member]) => !Array.isArray(member))
-  if (other !== undefined) throw invalid(path, `its member ${JSON.stringify(other[0])} is ${kindOf(other[1])}, not a list`)
+  if (other !== undefined)
+    throw invalid(path, `its member ${JSON.stringify(other[0])} is ${kindOf(other[1])}, not a list`)
   return members.flatMap(([, member]) => member as unknown[])
 }
 

@@ -48,7 +48,7 @@ class SmallestKeys {
   }
 
   #siftUp(start: number): void {
-    for (let index = start; index > 0; ) {
+    for (let index = start; index > 0;) {
       const parent = (index - 1) >> 1
       if (this.#key(parent) >= this.#key(index)) return
       this.#swap(parent, index)
@@ -57,7 +57,7 @@ class SmallestKeys {
   }
 
   #siftDown(): void {
-    for (let index = 0; ; ) {
+    for (let index = 0; ;) {
       const left = 2 * index + 1
       const child = this.#key(left + 1) > this.#key(left) ? left + 1 : left
       if (this.#key(child) <= this.#key(index)) return

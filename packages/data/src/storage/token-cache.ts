@@ -47,7 +47,14 @@ function asBytes(section: Section): Uint8Array {
 export async function writeTokenCache(path: string, tokens: CachedTokens): Promise<void> {
   const { files, rowCount, rejected, appendedEndTokens, store } = tokens
   const parts = sections(store)
-  const header: Header = { version: tokenCacheVersion, lengths: parts.map(({ length }) => length), files, rowCount, rejected, appendedEndTokens }
+  const header: Header = {
+    version: tokenCacheVersion,
+    lengths: parts.map(({ length }) => length),
+    files,
+    rowCount,
+    rejected,
+    appendedEndTokens,
+  }
   const text = new TextEncoder().encode(JSON.stringify(header))
   const padded = new Uint8Array(Math.ceil(text.length / 8) * 8).fill(0x20)
   padded.set(text)
@@ -113,7 +120,9 @@ export async function readTokenCache(path: string): Promise<CacheReading> {
     bytes = await readFile(path)
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code
-    return code === 'ENOENT' ? { kind: 'missing' } : { kind: 'corrupt', why: `it cannot be read (${code ?? 'unknown'})` }
+    return code === 'ENOENT'
+      ? { kind: 'missing' }
+      : { kind: 'corrupt', why: `it cannot be read (${code ?? 'unknown'})` }
   }
   const decoded = decode(bytes)
   return typeof decoded === 'string' ? { kind: 'corrupt', why: decoded } : { kind: 'hit', tokens: decoded }

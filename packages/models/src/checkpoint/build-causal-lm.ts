@@ -11,7 +11,12 @@ import { headPath } from './weight-plan.ts'
 export type WeightProvider = (name: string) => Tensor
 
 /** Puts a decoder together from its weights. On an error, everything made so far is freed. */
-export function buildCausalLM(config: DecoderConfig, device: Device, weights: WeightProvider, trainable = false): CausalLM {
+export function buildCausalLM(
+  config: DecoderConfig,
+  device: Device,
+  weights: WeightProvider,
+  trainable = false,
+): CausalLM {
   const made: Parameter[] = []
   const state: RunState = { random: undefined }
   const parameter = (name: string): Parameter => {
@@ -47,7 +52,17 @@ export function buildCausalLM(config: DecoderConfig, device: Device, weights: We
     const head = new Linear(headPath, config.tiedHead ? embedding : parameter(`${headPath}.weight`), undefined, state)
     const { inverseFrequencies, attentionScale } = ropeFrequencies(config.rope)
     const frequencies = withCategory('weights', () => device.tensor(inverseFrequencies).detachFromScope())
-    return new CausalLM({ config, device, state, embedding, layers, finalNorm, head, inverseFrequencies: frequencies, attentionScale })
+    return new CausalLM({
+      config,
+      device,
+      state,
+      embedding,
+      layers,
+      finalNorm,
+      head,
+      inverseFrequencies: frequencies,
+      attentionScale,
+    })
   } catch (error) {
     for (const each of made) each[Symbol.dispose]()
     throw error

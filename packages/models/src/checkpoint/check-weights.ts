@@ -31,13 +31,18 @@ export function checkWeights({ folder, config, weights }: Checkpoint, isQuantize
       misshapen.push(`${name} is [${entry.shape.join(', ')}] instead of [${shape.join(', ')}]`)
     }
   }
-  const owner = (name: string): boolean => [...expected.keys()].some((known) => name.startsWith(`${known}.`) && isQuantized(known))
-  const unexpected = weights.names().filter((name) => !expected.has(name) && !isIgnorable(name, config.tiedHead) && !owner(name))
+  const owner = (name: string): boolean =>
+    [...expected.keys()].some((known) => name.startsWith(`${known}.`) && isQuantized(known))
+  const unexpected = weights
+    .names()
+    .filter((name) => !expected.has(name) && !isIgnorable(name, config.tiedHead) && !owner(name))
   if (missing.length + misshapen.length + unexpected.length === 0) return
   throw new SwiftError({
     code: 'ERR_WEIGHTS_MISMATCH',
     asked: `The weights of ${folder} for its config.json (${config.architecture})`,
-    found: [...list('missing', missing), ...list('wrong shape', misshapen), ...list('unexpected', unexpected)].join('; '),
+    found: [...list('missing', missing), ...list('wrong shape', misshapen), ...list('unexpected', unexpected)].join(
+      '; ',
+    ),
     remedy: 'Check that config.json and the weights belong together and that no shard is missing',
     details: { missing, misshapen, unexpected },
   })

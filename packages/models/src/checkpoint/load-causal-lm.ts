@@ -42,7 +42,10 @@ function findStored({ config, folder }: Checkpoint, quantizers: readonly AnyQuan
     code: 'ERR_QUANTIZER_UNKNOWN',
     asked: `The checkpoint ${folder}, quantized by ${method}`,
     found: `no registered quantizer reads it (registered: ${quantizers.map(({ id }) => id).join(', ') || 'none'})`,
-    remedy: method === 'bitsandbytes' ? 'npm i @swift/plugin-bnb' : 'Use the dense checkpoint, or a plugin that reads this one',
+    remedy:
+      method === 'bitsandbytes'
+        ? 'npm i @swift/plugin-bnb'
+        : 'Use the dense checkpoint, or a plugin that reads this one',
     details: { method },
   })
 }
@@ -70,7 +73,11 @@ class WeightLoader {
   /** Whether a weight is in the checkpoint in a weight format. */
   isStoredQuantized(name: string): boolean {
     const { weights } = this.#checkpoint
-    return this.#stored !== undefined && isLinearWeight(name) && weights.names().some((other) => other.startsWith(`${name}.`))
+    return (
+      this.#stored !== undefined &&
+      isLinearWeight(name) &&
+      weights.names().some((other) => other.startsWith(`${name}.`))
+    )
   }
 
   /** Builds the weights that the checkpoint holds quantized; asynchronous, because their descriptions are tensors. */
@@ -123,7 +130,8 @@ class WeightLoader {
         if (trainable) return stored.dtype === 'float32' ? clone(stored) : cast(stored, 'float32')
         if (quantizer !== undefined && isLinearWeight(name)) {
           const method = quantizer.quantizer
-          if (method.accepts(layerOf(name, stored.shape), quantizer.options)) return method.doQuantize(stored, quantizer.options)
+          if (method.accepts(layerOf(name, stored.shape), quantizer.options))
+            return method.doQuantize(stored, quantizer.options)
         }
         return dtype === 'auto' ? readable(stored) : cast(stored, dtype)
       }),

@@ -137,7 +137,10 @@ async function writeShards(folder: string, shards: readonly Shard[]): Promise<vo
     for (const key of tensors.keys()) map[key] = name
   }
   const total = shards.reduce((sum, { bytes }) => sum + bytes, 0)
-  await writeText(join(folder, indexFile), `${JSON.stringify({ metadata: { total_size: total }, weight_map: map }, null, 2)}\n`)
+  await writeText(
+    join(folder, indexFile),
+    `${JSON.stringify({ metadata: { total_size: total }, weight_map: map }, null, 2)}\n`,
+  )
 }
 
 async function copyCompanions(from: string | undefined, folder: string): Promise<void> {
@@ -151,7 +154,11 @@ async function copyCompanions(from: string | undefined, folder: string): Promise
   }
 }
 
-function savedConfig(model: CausalLM, options: SaveOptions, target: string | undefined): Readonly<Record<string, unknown>> {
+function savedConfig(
+  model: CausalLM,
+  options: SaveOptions,
+  target: string | undefined,
+): Readonly<Record<string, unknown>> {
   const { quantization_config: _old, ...source } = model.config.source
   const quantized = model.parameters().some(({ value }) => value.quant !== undefined)
   const quantization = quantized ? options.quantizer?.quantizer.doWriteConfig?.(options.quantizer.options) : undefined

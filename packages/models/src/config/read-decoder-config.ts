@@ -59,7 +59,8 @@ function readWindows(config: Json, architecture: DecoderArchitecture, layers: nu
   const enabled = architecture.windowByDefault || config['use_sliding_window'] === true
   if (typeof window !== 'number' || window <= 0 || !enabled) return Array.from({ length: layers }, () => 0)
   const types = config['layer_types']
-  if (Array.isArray(types)) return Array.from({ length: layers }, (_, layer) => (types[layer] === 'sliding_attention' ? window : 0))
+  if (Array.isArray(types))
+    return Array.from({ length: layers }, (_, layer) => (types[layer] === 'sliding_attention' ? window : 0))
   const first = architecture.windowByDefault ? 0 : count(config, 'max_window_layers', layers + 1)
   return Array.from({ length: layers }, (_, layer) => (layer >= first ? window : 0))
 }
@@ -75,12 +76,16 @@ function flag(rule: boolean | 'attention_bias' | 'mlp_bias', config: Json): bool
 export function readDecoderConfig(config: Json): DecoderConfig {
   const architecture = findArchitecture(config)
   const activation = config['hidden_act'] ?? 'silu'
-  if (activation !== 'silu') throw invalid(`hidden_act is ${JSON.stringify(activation)}`, 'Only silu belongs to this family')
+  if (activation !== 'silu')
+    throw invalid(`hidden_act is ${JSON.stringify(activation)}`, 'Only silu belongs to this family')
   const hiddenSize = count(config, 'hidden_size')
   const heads = count(config, 'num_attention_heads')
   const keyValueHeads = count(config, 'num_key_value_heads', heads)
   if (heads % keyValueHeads !== 0) {
-    throw invalid(`${heads} attention heads over ${keyValueHeads} key-value heads`, 'The former must be a multiple of the latter')
+    throw invalid(
+      `${heads} attention heads over ${keyValueHeads} key-value heads`,
+      'The former must be a multiple of the latter',
+    )
   }
   const headExtent = count(config, 'head_dim', Math.floor(hiddenSize / heads))
   const layerCount = count(config, 'num_hidden_layers')

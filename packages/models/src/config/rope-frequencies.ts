@@ -72,7 +72,9 @@ function yarnScale(config: RopeConfig, factor: number): number {
   if (typeof stated === 'number') return stated
   const mscale = (weight: number): number => (factor <= 1 ? 1 : 0.1 * weight * Math.log(factor) + 1)
   const { mscale: one, mscale_all_dim: all } = config.parameters
-  return typeof one === 'number' && typeof all === 'number' && one !== 0 && all !== 0 ? mscale(one) / mscale(all) : mscale(1)
+  return typeof one === 'number' && typeof all === 'number' && one !== 0 && all !== 0
+    ? mscale(one) / mscale(all)
+    : mscale(1)
 }
 
 /**

@@ -55,7 +55,12 @@ export class Generator {
     if (prompts.length === 0) return
     const maxNewTokens = checkPrompts(model.config, prompts, options)
     const stops = new Set(options.stopTokenIds ?? [])
-    const sequences = prompts.map((prompt, index): Sequence => ({ index, ids: Array.from(prompt), cached: 0, produced: 0 }))
+    const sequences = prompts.map((prompt, index): Sequence => ({
+      index,
+      ids: Array.from(prompt),
+      cached: 0,
+      produced: 0,
+    }))
     const maxLength = Math.max(...sequences.map(({ ids }) => ids.length)) + maxNewTokens
     using cache = model.newCache({ sequences: sequences.length, maxLength })
     let active = sequences

@@ -47,10 +47,12 @@ function isCount(value: unknown): value is number {
 }
 
 function readEntry(path: string, name: string, raw: unknown, dataStart: number, fileBytes: number): TensorEntry {
-  const invalid = (found: string): SwiftError => safetensorsError('ERR_SAFETENSORS_HEADER', path, `the entry of ${name} ${found}`)
+  const invalid = (found: string): SwiftError =>
+    safetensorsError('ERR_SAFETENSORS_HEADER', path, `the entry of ${name} ${found}`)
   if (typeof raw !== 'object' || raw === null) throw invalid('is not an object')
   const { dtype, shape, data_offsets: offsets } = raw as Record<string, unknown>
-  const known = typeof dtype === 'string' && Object.hasOwn(safetensorsDTypes, dtype) ? safetensorsDTypes[dtype] : undefined
+  const known =
+    typeof dtype === 'string' && Object.hasOwn(safetensorsDTypes, dtype) ? safetensorsDTypes[dtype] : undefined
   if (known === undefined) {
     throw safetensorsError(
       'ERR_SAFETENSORS_DTYPE',
@@ -60,13 +62,18 @@ function readEntry(path: string, name: string, raw: unknown, dataStart: number, 
     )
   }
   if (!Array.isArray(shape) || !shape.every(isCount)) throw invalid('has a shape that is not a list of extents')
-  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) throw invalid('has no data_offsets [begin, end]')
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount))
+    throw invalid('has no data_offsets [begin, end]')
   const [begin, end] = offsets as [number, number]
   const bytes = (shape as number[]).reduce((product, extent) => product * extent, known.size)
   if (!Number.isSafeInteger(bytes)) throw invalid(`has the shape [${shape.join(', ')}], larger than any file`)
   if (end - begin !== bytes) throw invalid(`spans ${end - begin} bytes, its shape needs ${bytes}`)
   if (dataStart + end > fileBytes) {
-    throw safetensorsError('ERR_SAFETENSORS_TRUNCATED', path, `${name} ends at byte ${dataStart + end}, the file has ${fileBytes}`)
+    throw safetensorsError(
+      'ERR_SAFETENSORS_TRUNCATED',
+      path,
+      `${name} ends at byte ${dataStart + end}, the file has ${fileBytes}`,
+    )
   }
   return { dtype: known.dtype, shape: shape as number[], byteOffset: dataStart + begin, bytes }
 }
@@ -82,7 +89,8 @@ function topLevelKeys(text: string): string[] {
     else if (character === '"') {
       let end = at + 1
       while (end < text.length && text[end] !== '"') end += text[end] === '\\' ? 2 : 1
-      if (depth === 1 && /^\s*:/.test(text.slice(end + 1, end + 16))) keys.push(JSON.parse(text.slice(at, end + 1)) as string)
+      if (depth === 1 && /^\s*:/.test(text.slice(end + 1, end + 16)))
+        keys.push(JSON.parse(text.slice(at, end + 1)) as string)
       at = end
     }
   }
@@ -90,7 +98,9 @@ function topLevelKeys(text: string): string[] {
 }
 
 function checkOverlap(path: string, tensors: ReadonlyMap<string, TensorEntry>): void {
-  const ordered = [...tensors].filter(([, entry]) => entry.bytes > 0).toSorted(([, a], [, b]) => a.byteOffset - b.byteOffset)
+  const ordered = [...tensors]
+    .filter(([, entry]) => entry.bytes > 0)
+    .toSorted(([, a], [, b]) => a.byteOffset - b.byteOffset)
   for (let index = 1; index < ordered.length; index++) {
     const [name, entry] = ordered[index] as [string, TensorEntry]
     const [before, previous] = ordered[index - 1] as [string, TensorEntry]
@@ -106,12 +116,21 @@ function checkOverlap(path: string, tensors: ReadonlyMap<string, TensorEntry>): 
  * @param dataStart - first byte after it
  * @throws `ERR_SAFETENSORS_HEADER`, `ERR_SAFETENSORS_DTYPE`, `ERR_SAFETENSORS_TRUNCATED`
  */
-export function parseSafetensorsHeader(path: string, text: string, dataStart: number, fileBytes: number): SafetensorsHeader {
+export function parseSafetensorsHeader(
+  path: string,
+  text: string,
+  dataStart: number,
+  fileBytes: number,
+): SafetensorsHeader {
   let parsed: unknown
   try {
     parsed = JSON.parse(text)
   } catch (cause) {
-    throw safetensorsError('ERR_SAFETENSORS_HEADER', path, `its header is not JSON (${cause instanceof Error ? cause.message : String(cause)})`)
+    throw safetensorsError(
+      'ERR_SAFETENSORS_HEADER',
+      path,
+      `its header is not JSON (${cause instanceof Error ? cause.message : String(cause)})`,
+    )
   }
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
     throw safetensorsError('ERR_SAFETENSORS_HEADER', path, 'its header is not an object')
@@ -123,6 +142,8 @@ export function parseSafetensorsHeader(path: string, text: string, dataStart: nu
   const tensors = new Map<string, TensorEntry>()
   for (const [name, raw] of Object.entries(entries)) tensors.set(name, readEntry(path, name, raw, dataStart, fileBytes))
   checkOverlap(path, tensors)
-  const strings = Object.entries((metadata ?? {}) as Record<string, unknown>).filter(([, value]) => typeof value === 'string')
+  const strings = Object.entries((metadata ?? {}) as Record<string, unknown>).filter(
+    ([, value]) => typeof value === 'string',
+  )
   return { tensors, metadata: Object.fromEntries(strings) as Record<string, string> }
 }

@@ -1,7 +1,13 @@
 import { NativeFile } from '@swift/kernels'
 import { SwiftError } from '@swift/spec'
 import type { Device, Tensor } from '@swift/tensor'
-import { headerLimitBytes, parseSafetensorsHeader, safetensorsError, type SafetensorsHeader, type TensorEntry } from './header.ts'
+import {
+  headerLimitBytes,
+  parseSafetensorsHeader,
+  safetensorsError,
+  type SafetensorsHeader,
+  type TensorEntry,
+} from './header.ts'
 
 /** A mapped safetensors file: tensors are used in place. */
 export class SafetensorsFile {
@@ -21,14 +27,27 @@ export class SafetensorsFile {
    */
   static open(path: string): SafetensorsFile {
     const file = openFile(path)
-    if (file.length < 8) throw safetensorsError('ERR_SAFETENSORS_TRUNCATED', path, `it has ${file.length} bytes, less than its own length field`)
+    if (file.length < 8)
+      throw safetensorsError(
+        'ERR_SAFETENSORS_TRUNCATED',
+        path,
+        `it has ${file.length} bytes, less than its own length field`,
+      )
     const prefix = file.slice(0, 8)
     const length = new DataView(prefix.buffer, prefix.byteOffset, 8).getBigUint64(0, true)
     if (length > BigInt(file.length - 8)) {
-      throw safetensorsError('ERR_SAFETENSORS_TRUNCATED', path, `its header claims ${length} bytes, the file has ${file.length}`)
+      throw safetensorsError(
+        'ERR_SAFETENSORS_TRUNCATED',
+        path,
+        `its header claims ${length} bytes, the file has ${file.length}`,
+      )
     }
     if (length > BigInt(headerLimitBytes)) {
-      throw safetensorsError('ERR_SAFETENSORS_HEADER', path, `its header claims ${length} bytes, more than the ${headerLimitBytes} allowed`)
+      throw safetensorsError(
+        'ERR_SAFETENSORS_HEADER',
+        path,
+        `its header claims ${length} bytes, more than the ${headerLimitBytes} allowed`,
+      )
     }
     const bytes = Number(length)
     let text: string

@@ -38,13 +38,17 @@ export class WeightFiles {
   }
 
   static #over(files: readonly SafetensorsFile[]): WeightFiles {
-    const places = new Map(files.flatMap((file) => [...file.header.tensors.keys()].map((name) => [name, file] as const)))
+    const places = new Map(
+      files.flatMap((file) => [...file.header.tensors.keys()].map((name) => [name, file] as const)),
+    )
     return new WeightFiles(places, files[0]?.header.metadata ?? {})
   }
 
   static #sharded(path: string): WeightFiles {
     const map = readIndex(path)
-    const files = new Map([...new Set(Object.values(map))].map((name) => [name, SafetensorsFile.open(join(dirname(path), name))]))
+    const files = new Map(
+      [...new Set(Object.values(map))].map((name) => [name, SafetensorsFile.open(join(dirname(path), name))]),
+    )
     const places = new Map<string, SafetensorsFile>()
     for (const [name, shard] of Object.entries(map)) {
       const file = files.get(shard) as SafetensorsFile
@@ -72,7 +76,8 @@ export class WeightFiles {
   /** The tensor on a device. @throws `ERR_SAFETENSORS_TENSOR` */
   tensor(name: string, device: Device): Tensor {
     const file = this.#places.get(name)
-    if (file === undefined) throw safetensorsError('ERR_SAFETENSORS_TENSOR', 'the weights', `they hold no tensor ${name}`, 'Check the name')
+    if (file === undefined)
+      throw safetensorsError('ERR_SAFETENSORS_TENSOR', 'the weights', `they hold no tensor ${name}`, 'Check the name')
     return file.tensor(name, device)
   }
 }
@@ -86,10 +91,15 @@ function readIndex(path: string): Readonly<Record<string, string>> {
   try {
     parsed = JSON.parse(readFileSync(path, 'utf8'))
   } catch (cause) {
-    throw safetensorsError('ERR_SAFETENSORS_INDEX', path, `it is not JSON (${cause instanceof Error ? cause.message : String(cause)})`)
+    throw safetensorsError(
+      'ERR_SAFETENSORS_INDEX',
+      path,
+      `it is not JSON (${cause instanceof Error ? cause.message : String(cause)})`,
+    )
   }
   const map = (parsed as { weight_map?: unknown } | null)?.weight_map
-  if (typeof map !== 'object' || map === null) throw safetensorsError('ERR_SAFETENSORS_INDEX', path, 'it has no weight_map')
+  if (typeof map !== 'object' || map === null)
+    throw safetensorsError('ERR_SAFETENSORS_INDEX', path, 'it has no weight_map')
   for (const shard of Object.values(map)) {
     if (typeof shard !== 'string' || !/^[^/\\]+\.safetensors$/.test(shard)) {
       throw safetensorsError('ERR_SAFETENSORS_INDEX', path, `it names the shard ${JSON.stringify(shard)}`)

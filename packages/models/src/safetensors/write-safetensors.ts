@@ -48,7 +48,9 @@ export function writeError(path: string, cause: unknown): unknown {
     code: full ? 'ERR_DISK_FULL' : 'ERR_FILE_WRITE',
     asked: `Writing ${path}`,
     found: full ? `no space left on the device (${code})` : `the operating system said ${code}`,
-    remedy: full ? 'Free some space or write elsewhere; nothing that existed before was touched' : 'Check the folder and its permissions',
+    remedy: full
+      ? 'Free some space or write elsewhere; nothing that existed before was touched'
+      : 'Check the folder and its permissions',
     cause,
   })
 }

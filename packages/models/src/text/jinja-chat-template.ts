@@ -1,6 +1,13 @@
 import { createHash } from 'node:crypto'
 import { Template } from '@huggingface/jinja'
-import { SwiftError, type ChatMessage, type ChatRenderOptions, type ChatTemplate, type MarkedRendering, type TextRange } from '@swift/spec'
+import {
+  SwiftError,
+  type ChatMessage,
+  type ChatRenderOptions,
+  type ChatTemplate,
+  type MarkedRendering,
+  type TextRange,
+} from '@swift/spec'
 import { rewriteStripCalls, stripFunctions } from './strip-calls.ts'
 
 /** What a template is made from. */

@@ -68,7 +68,9 @@ async function loadVocabAndMerges(
   folder: string,
   tokenizerConfig: JsonObject,
 ): Promise<{ native: NativeTokenizer; contentHash: string } | undefined> {
-  const [vocab, merges] = await Promise.all(['vocab.json', 'merges.txt'].map((name) => readTextFile(join(folder, name))))
+  const [vocab, merges] = await Promise.all(
+    ['vocab.json', 'merges.txt'].map((name) => readTextFile(join(folder, name))),
+  )
   if (vocab === undefined || merges === undefined) return undefined
   const tokenizerClass = String(tokenizerConfig['tokenizer_class'] ?? '').replace(/Fast$/, '')
   const splitRule = splitRules[tokenizerClass]
@@ -119,7 +121,8 @@ async function loadTokenizerJson(path: string): Promise<{ native: NativeTokenize
 export async function loadTokenizer(folder: string): Promise<TextTokenizer> {
   const files = await readTokenizerConfigFiles(folder)
   const loaded =
-    (await loadTokenizerJson(join(folder, 'tokenizer.json'))) ?? (await loadVocabAndMerges(folder, files.tokenizerConfig))
+    (await loadTokenizerJson(join(folder, 'tokenizer.json'))) ??
+    (await loadVocabAndMerges(folder, files.tokenizerConfig))
   if (loaded === undefined) {
     throw new SwiftError({
       code: 'ERR_TOKENIZER_MISSING',

@@ -4,8 +4,8 @@ function strip(text: unknown, characters: unknown, left: boolean, right: boolean
   const set = new Set(String(characters))
   let start = 0
   let end = whole.length
-  while (left && start < end && set.has(whole[start] as string)) start += 1
-  while (right && end > start && set.has(whole[end - 1] as string)) end -= 1
+  if (left) while (start < end && set.has(whole[start] as string)) start += 1
+  if (right) while (end > start && set.has(whole[end - 1] as string)) end -= 1
   return whole.slice(start, end)
 }
 

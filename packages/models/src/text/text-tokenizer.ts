@@ -21,7 +21,8 @@ const encodeCall: NativeCall = {
 const decodeCall: NativeCall = {
   code: 'ERR_TOKENIZER_DECODE',
   asked: 'Decoding token ids',
-  remedy: 'Check that the ids come from a model with this tokenizer; its embedding may have more rows than there are tokens.',
+  remedy:
+    'Check that the ids come from a model with this tokenizer; its embedding may have more rows than there are tokens.',
 }
 
 class NativeBackedStreamDecoder implements StreamDecoder {

@@ -42,7 +42,8 @@ export function readTokenizerRoles(
   idToToken: (id: number) => string | undefined,
 ): TokenizerRoles {
   const find = (role: 'bos' | 'eos' | 'pad'): string | undefined => {
-    const named = tokenText(files.tokenizerConfig[`${role}_token`]) ?? tokenText(files.specialTokensMap[`${role}_token`])
+    const named =
+      tokenText(files.tokenizerConfig[`${role}_token`]) ?? tokenText(files.specialTokensMap[`${role}_token`])
     // A tokenizer that declares `bos_token: null` means that there is none, whatever the model's config says.
     if (named !== undefined || `${role}_token` in files.tokenizerConfig) return named
     const [id] = toIds(files.generationConfig[`${role}_token_id`] ?? files.modelConfig[`${role}_token_id`])

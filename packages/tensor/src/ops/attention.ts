@@ -53,28 +53,30 @@ function attentionAttributes(headExtent: number, options: AttentionOptions): Att
   }
 }
 
-const attentionOp = defineOp<readonly [Tensor, Tensor, Tensor], { cuSeqlens: Tensor; attributes: AttentionAttributes }>({
-  name: 'attention',
-  forward: ([q, k, v], { cuSeqlens, attributes }, context) => {
-    const [o, lse] = q.device.run('attention', { q, k, v, cuSeqlens }, attributes) as [Tensor, Tensor]
-    context.save(q, k, v, o, lse, cuSeqlens)
-    lse.release()
-    return o
+const attentionOp = defineOp<readonly [Tensor, Tensor, Tensor], { cuSeqlens: Tensor; attributes: AttentionAttributes }>(
+  {
+    name: 'attention',
+    forward: ([q, k, v], { cuSeqlens, attributes }, context) => {
+      const [o, lse] = q.device.run('attention', { q, k, v, cuSeqlens }, attributes) as [Tensor, Tensor]
+      context.save(q, k, v, o, lse, cuSeqlens)
+      lse.release()
+      return o
+    },
+    backward: (context, [dO], { attributes }) => {
+      if (dO === undefined) return []
+      const inputs = {
+        dO,
+        q: context.saved(0),
+        k: context.saved(1),
+        v: context.saved(2),
+        o: context.saved(3),
+        lse: context.saved(4),
+        cuSeqlens: context.saved(5),
+      }
+      return dO.device.run('attentionBackward', inputs, attributes)
+    },
   },
-  backward: (context, [dO], { attributes }) => {
-    if (dO === undefined) return []
-    const inputs = {
-      dO,
-      q: context.saved(0),
-      k: context.saved(1),
-      v: context.saved(2),
-      o: context.saved(3),
-      lse: context.saved(4),
-      cuSeqlens: context.saved(5),
-    }
-    return dO.device.run('attentionBackward', inputs, attributes)
-  },
-})
+)
 
 /**
  * Softmax attention inside packed sequences, in O(T) memory (Dao 2023, arXiv 2307.08691); grouped-query when k and v

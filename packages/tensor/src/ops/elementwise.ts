@@ -54,7 +54,10 @@ function binary(
 export const add: (a: Tensor, b: Tensor) => Tensor = binary('add', false, (dy) => [() => dy, () => dy])
 
 /** a − b; broadcasts as {@link add}. */
-export const sub: (a: Tensor, b: Tensor) => Tensor = binary('sub', false, (dy) => [() => dy, () => unaryNative('neg', dy)])
+export const sub: (a: Tensor, b: Tensor) => Tensor = binary('sub', false, (dy) => [
+  () => dy,
+  () => unaryNative('neg', dy),
+])
 
 /** a · b; broadcasts as {@link add}. */
 export const mul: (a: Tensor, b: Tensor) => Tensor = binary('mul', true, (dy, context) => [
@@ -118,7 +121,11 @@ const powOp = unary<{ readonly exponent: number }>('pow', false, (dy, x, { expon
 })
 const clampOp = unary<{ readonly low: number; readonly high: number }>('clamp', false, (dy, x, { low, high }) => {
   const device = x.device
-  const inside = native('mul', native('lessEqual', device.tensor([low]), x), native('lessEqual', x, device.tensor([high])))
+  const inside = native(
+    'mul',
+    native('lessEqual', device.tensor([low]), x),
+    native('lessEqual', x, device.tensor([high])),
+  )
   return native('mul', dy, inside)
 })
 const scaleOp = unary<{ readonly factor: number; readonly bias: number }>('scale', false, (dy, _x, { factor }) =>

@@ -43,7 +43,13 @@ const linearOp = defineOp<Inputs, Attributes>({
   name: 'linear',
   forward: (inputs, attributes, context) => {
     const device = inputs[x].device
-    const named = { x: inputs[x], weight: inputs[weight], bias: inputs[bias], loraA: inputs[loraA], loraB: inputs[loraB] }
+    const named = {
+      x: inputs[x],
+      weight: inputs[weight],
+      bias: inputs[bias],
+      loraA: inputs[loraA],
+      loraB: inputs[loraB],
+    }
     const [y, xa] = device.run('linear', named, attributes) as [Tensor, Tensor?]
     const needsX = context.needs(weight) || context.needs(loraA) || context.needs(loraB)
     context.save(needsX ? inputs[x] : undefined, inputs[weight], undefined, inputs[loraA], inputs[loraB], xa)

@@ -54,14 +54,24 @@ type LayerInputs = readonly [Tensor, Tensor, Tensor | undefined]
 const layerNormOp = defineOp<LayerInputs, { readonly epsilon: number }>({
   name: 'layerNorm',
   forward: ([x, weight, bias], { epsilon }, context) => {
-    const [y, mean, inverseStd] = x.device.run('layerNorm', { x, weight, bias }, { epsilon }) as [Tensor, Tensor, Tensor]
+    const [y, mean, inverseStd] = x.device.run('layerNorm', { x, weight, bias }, { epsilon }) as [
+      Tensor,
+      Tensor,
+      Tensor,
+    ]
     context.save(x, weight, mean, inverseStd)
     mean.release()
     inverseStd.release()
     return y
   },
   backward: (context, [dy]) => {
-    const inputs = { dy, x: context.saved(0), weight: context.saved(1), mean: context.saved(2), inverseStd: context.saved(3) }
+    const inputs = {
+      dy,
+      x: context.saved(0),
+      weight: context.saved(1),
+      mean: context.saved(2),
+      inverseStd: context.saved(3),
+    }
     const needWeight = context.needs(1) || context.needs(2)
     const [dx, dWeight, dBias] = context.saved(0).device.run('layerNormBackward', inputs, { needWeight })
     return [dx, dWeight, dBias]

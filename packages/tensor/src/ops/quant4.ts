@@ -69,5 +69,10 @@ export function quant4FromParts(parts: Omit<Quant4Parts, 'offset'>, options: Qua
     nestedBlock: options.nestedBlock,
     offset: options.offset,
   }
-  return codes.device.run('quant4FromParts', { codes, absmax, nestedAbsmax, map }, attributes, options.shape)[0] as Tensor
+  return codes.device.run(
+    'quant4FromParts',
+    { codes, absmax, nestedAbsmax, map },
+    attributes,
+    options.shape,
+  )[0] as Tensor
 }

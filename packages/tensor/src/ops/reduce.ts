@@ -61,7 +61,8 @@ function rowwise(name: 'softmax' | 'logSoftmax'): (x: Tensor) => Tensor {
       context.save(y)
       return y
     },
-    backward: (context, [dy]) => (dy === undefined ? [] : dy.device.run(`${name}Backward`, { dy, y: context.saved(0) })),
+    backward: (context, [dy]) =>
+      dy === undefined ? [] : dy.device.run(`${name}Backward`, { dy, y: context.saved(0) }),
   })
   return (x) => op([x], {})[0] as Tensor
 }

@@ -93,7 +93,10 @@ export function adapterConformance<Options>(
     for (const [name, definition] of Object.entries(adapter.options)) {
       must(definition.description.length > 0, `option ${name} has no description`)
     }
-    must(JSON.stringify(JSON.parse(JSON.stringify(adapter.options))) === JSON.stringify(adapter.options), 'options are not plain data')
+    must(
+      JSON.stringify(JSON.parse(JSON.stringify(adapter.options))) === JSON.stringify(adapter.options),
+      'options are not plain data',
+    )
   })
 
   tests.set('starts as the base model', () =>
@@ -153,7 +156,10 @@ export function adapterConformance<Options>(
       fake.setTraining(false)
       perturb(attached)
       const expected = await output(attached)
-      const file = adapter.doSave(new Map([[fake.layer.path, attached]]), options, { baseModel: 'base', taskType: 'CAUSAL_LM' })
+      const file = adapter.doSave(new Map([[fake.layer.path, attached]]), options, {
+        baseModel: 'base',
+        taskType: 'CAUSAL_LM',
+      })
       const read = adapter.doReadConfig(JSON.parse(JSON.stringify(file.config)) as Record<string, unknown>)
       const other = fakeLinear(on, shape, { seed: 1234 })
       other.setTraining(false)
@@ -168,7 +174,10 @@ export function adapterConformance<Options>(
 
   tests.set('rejects a file with missing tensors', () =>
     withLayer(async (fake, attached) => {
-      const file = adapter.doSave(new Map([[fake.layer.path, attached]]), options, { baseModel: 'base', taskType: 'CAUSAL_LM' })
+      const file = adapter.doSave(new Map([[fake.layer.path, attached]]), options, {
+        baseModel: 'base',
+        taskType: 'CAUSAL_LM',
+      })
       const partial = new Map([...file.tensors].slice(1))
       let code = ''
       try {
@@ -262,6 +271,9 @@ async function checkDirection(attached: AttachedAdapter<Tensor>): Promise<void> 
     }
     const slope = ((await moved(step)) - (await moved(-step))) / (2 * step)
     clearGradient(tensor)
-    must(Math.abs(slope - squared) <= 0.02 * squared, `the gradient of ${name} predicts a slope of ${squared}, measured ${slope}`)
+    must(
+      Math.abs(slope - squared) <= 0.02 * squared,
+      `the gradient of ${name} predicts a slope of ${squared}, measured ${slope}`,
+    )
   }
 }

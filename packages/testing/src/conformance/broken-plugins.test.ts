@@ -1,5 +1,17 @@
 import type { Adapter, AttachedAdapter, Quantizer } from '@swift/spec'
-import { clone, dequantize, linear, normal, Parameter, quantize4bit, scale, scope, uniform, zeros, type Tensor } from '@swift/tensor'
+import {
+  clone,
+  dequantize,
+  linear,
+  normal,
+  Parameter,
+  quantize4bit,
+  scale,
+  scope,
+  uniform,
+  zeros,
+  type Tensor,
+} from '@swift/tensor'
 import { expect, it } from 'vitest'
 import { adapterConformance } from './adapter-conformance.ts'
 import { quantizerConformance } from './quantizer-conformance.ts'
@@ -32,7 +44,11 @@ const sound: Adapter<object, Tensor> = {
   capabilities: { mergeable: true, quantizedBase: true, peftFormat: false },
   doAttach: (layer, _options, context): Attached => {
     const { device } = layer.weight.value as Tensor
-    const down = new Parameter('down', uniform(device, [2, layer.inFeatures], { seed: context.seed * 31 + context.index, low: -0.1, high: 0.1 }), true)
+    const down = new Parameter(
+      'down',
+      uniform(device, [2, layer.inFeatures], { seed: context.seed * 31 + context.index, low: -0.1, high: 0.1 }),
+      true,
+    )
     const up = new Parameter('up', zeros(device, [layer.outFeatures, 2]), true)
     return {
       up,
@@ -49,7 +65,11 @@ const sound: Adapter<object, Tensor> = {
   doUnmerge: (weight, attached) => shifted(weight, attached as Attached, -1),
   doSave: (attached) => ({
     config: {},
-    tensors: new Map([...attached].flatMap(([path, one]) => one.parameters.map((parameter) => [`${path}.${parameter.name}`, parameter.value as Tensor] as const))),
+    tensors: new Map(
+      [...attached].flatMap(([path, one]) =>
+        one.parameters.map((parameter) => [`${path}.${parameter.name}`, parameter.value as Tensor] as const),
+      ),
+    ),
   }),
   doReadConfig: () => ({}),
   doLoad: (file, attached) => {
@@ -76,7 +96,9 @@ const adapterFailures = (adapter: Adapter<object, Tensor>): Promise<string[]> =>
   failures((runner) => adapterConformance(runner, { adapter, options: {} }))
 
 /** `sound` with its attached adapter changed. */
-function changed(change: (attached: Attached, context: { base(x: Tensor): Tensor }) => Partial<Attached>): Adapter<object, Tensor> {
+function changed(
+  change: (attached: Attached, context: { base(x: Tensor): Tensor }) => Partial<Attached>,
+): Adapter<object, Tensor> {
   return {
     ...sound,
     doAttach: (layer, options, context) => {
@@ -92,17 +114,29 @@ it('passes a sound adapter', async () => {
 
 it.each<[string, Adapter<object, Tensor>, string]>([
   ['shouts its id', { ...sound, id: 'Sound!' }, 'describes itself as data'],
-  ['does not start as the base', changed((_attached, { base }) => ({ forward: (x) => scale(base(x), 1.1) })), 'starts as the base model'],
+  [
+    'does not start as the base',
+    changed((_attached, { base }) => ({ forward: (x) => scale(base(x), 1.1) })),
+    'starts as the base model',
+  ],
   [
     'ignores the seed',
     { ...sound, doAttach: (layer, options, context) => sound.doAttach(layer, options, { ...context, seed: 1 }) },
     'draws the same parameters from the same seed and others from another',
   ],
-  ['ignores its parameters', changed((_attached, { base }) => ({ forward: (x) => base(x) })), 'gives every parameter a gradient and the frozen base none'],
+  [
+    'ignores its parameters',
+    changed((_attached, { base }) => ({ forward: (x) => base(x) })),
+    'gives every parameter a gradient and the frozen base none',
+  ],
   ['never frees its parameters', changed(() => ({ dispose: () => undefined })), 'leaves no memory behind'],
   ['saves nothing', { ...sound, doLoad: () => undefined }, 'restores itself from its own file'],
   ['accepts partial files', { ...sound, doLoad: () => undefined }, 'rejects a file with missing tensors'],
-  ['merges with the wrong sign', { ...sound, doMerge: (weight, attached) => shifted(weight, attached as Attached, -1) }, 'merges into the weight and back'],
+  [
+    'merges with the wrong sign',
+    { ...sound, doMerge: (weight, attached) => shifted(weight, attached as Attached, -1) },
+    'merges into the weight and back',
+  ],
   ['unmerges nothing', { ...sound, doUnmerge: (weight) => clone(weight) }, 'merges into the weight and back'],
 ])('catches an adapter that %s', async (_fault, adapter, test) => {
   expect(await adapterFailures(adapter)).toContain(test)
@@ -133,8 +167,19 @@ const wrong = (change: (weight: Tensor) => Tensor): Quantizer<object, Tensor> =>
 })
 
 it.each<[string, Quantizer<object, Tensor>, string]>([
-  ['declares another format', { ...soundQuantizer, formats: ['fp4'] }, 'produces a declared format of the same logical shape'],
-  ['transposes', { ...soundQuantizer, doQuantize: (weight) => scope(() => quantize4bit(weight.device.run('transpose', { x: weight })[0] as Tensor)) }, 'produces a declared format of the same logical shape'],
+  [
+    'declares another format',
+    { ...soundQuantizer, formats: ['fp4'] },
+    'produces a declared format of the same logical shape',
+  ],
+  [
+    'transposes',
+    {
+      ...soundQuantizer,
+      doQuantize: (weight) => scope(() => quantize4bit(weight.device.run('transpose', { x: weight })[0] as Tensor)),
+    },
+    'produces a declared format of the same logical shape',
+  ],
   ['loses precision', wrong((weight) => scale(weight, 1.5)), 'keeps normal weights within its error bound'],
   ['is random', wrong((weight) => scale(weight, 1 + 0.001 * (calls++ % 7))), 'is deterministic'],
   ['shifts zero', wrong((weight) => scale(weight, 1, 0.01)), 'keeps zeros at zero'],

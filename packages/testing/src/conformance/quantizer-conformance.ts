@@ -33,7 +33,9 @@ export function quantizerConformance<Options>(
   const on = device('cpu')
   const dense = (shape: readonly [number, number], seed = 5): Tensor => normal(on, shape, { seed, std: 0.4 })
 
-  const roundTrip = async (shape: readonly [number, number]): Promise<{ weight: number[]; restored: number[]; quantized: Tensor }> => {
+  const roundTrip = async (
+    shape: readonly [number, number],
+  ): Promise<{ weight: number[]; restored: number[]; quantized: Tensor }> => {
     const weight = dense(shape)
     const quantized = quantizer.doQuantize(weight, options)
     const restored = quantizer.doDequantize(quantized)
@@ -56,7 +58,8 @@ export function quantizerConformance<Options>(
     for (const shape of shapes) {
       const { weight, restored, quantized } = await roundTrip(shape)
       quantized.release()
-      const mean = weight.reduce((total, value, index) => total + Math.abs(value - (restored[index] as number)), 0) / weight.length
+      const mean =
+        weight.reduce((total, value, index) => total + Math.abs(value - (restored[index] as number)), 0) / weight.length
       must(mean / 0.4 <= meanErrorBound, `mean error ${mean / 0.4} of the deviation exceeds ${meanErrorBound}`)
       must(mean > 0, 'no error at all: nothing was quantized')
     }
@@ -88,7 +91,10 @@ export function quantizerConformance<Options>(
     const back = quantizer.doDequantize(quantized)
     const values = await back.toArray()
     for (const tensor of [zero, quantized, back]) tensor.release()
-    must(values.every((value) => value === 0), 'a zero weight came back non-zero')
+    must(
+      values.every((value) => value === 0),
+      'a zero weight came back non-zero',
+    )
   })
 
   tests.set('multiplies as its dequantized weight', async () => {
@@ -132,7 +138,10 @@ export function quantizerConformance<Options>(
       const written = quantizer.doWriteConfig?.(options)
       must(written !== undefined, 'exports is claimed without doWriteConfig')
       must(quantizer.doReadConfig?.(written) !== undefined, 'its own quantization_config is not recognised')
-      must(quantizer.doReadConfig?.({ quant_method: 'another' }) === undefined, 'the configuration of another method is taken for its own')
+      must(
+        quantizer.doReadConfig?.({ quant_method: 'another' }) === undefined,
+        'the configuration of another method is taken for its own',
+      )
     })
   }
 

@@ -56,7 +56,8 @@ export class FakePowercapTree implements Disposable {
 
   #zone(entry: string): Zone {
     const zone = this.#zones.get(entry)
-    if (zone === undefined) throw new RangeError(`no zone ${entry} in this tree; it has ${[...this.#zones.keys()].join(', ')}`)
+    if (zone === undefined)
+      throw new RangeError(`no zone ${entry} in this tree; it has ${[...this.#zones.keys()].join(', ')}`)
     return zone
   }
 

@@ -1,5 +1,17 @@
 import { SwiftError } from '@swift/spec'
-import { clearGradient, device, gradientOf, keep, scope, Tape, uniform, withoutTape, type Device, type DeviceName, type Tensor } from '@swift/tensor'
+import {
+  clearGradient,
+  device,
+  gradientOf,
+  keep,
+  scope,
+  Tape,
+  uniform,
+  withoutTape,
+  type Device,
+  type DeviceName,
+  type Tensor,
+} from '@swift/tensor'
 
 /** One differentiable input. */
 export interface GradientInput {
@@ -62,10 +74,14 @@ async function analytic(on: Device, definition: GradientCase): Promise<number[][
     const made = definition.compute(on, inputs)
     return Array.isArray(made) ? (made as readonly Tensor[]).slice() : [made as Tensor]
   })
-  const seeds = outputs.map((output, index) => keep(uniform(on, output.shape, { seed: seed * 7919 + index, low: 0.5, high: 1.5 })))
+  const seeds = outputs.map((output, index) =>
+    keep(uniform(on, output.shape, { seed: seed * 7919 + index, low: 0.5, high: 1.5 })),
+  )
   tape.backward(outputs, seeds)
   const gradients = await Promise.all(
-    inputs.map(async (input) => (await gradientOf(input)?.toArray()) ?? Array.from({ length: input.elements }, () => 0)),
+    inputs.map(
+      async (input) => (await gradientOf(input)?.toArray()) ?? Array.from({ length: input.elements }, () => 0),
+    ),
   )
   for (const tensor of [...inputs, ...outputs, ...seeds]) {
     clearGradient(tensor)

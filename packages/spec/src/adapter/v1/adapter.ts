@@ -83,11 +83,7 @@ export interface Adapter<Options = Readonly<Record<string, unknown>>, Tensor ext
   /** Options that a file's configuration states; tells which layers to attach. @throws `ERR_ADAPTER_CONFIG` */
   doReadConfig(config: Readonly<Record<string, unknown>>): Options
   /** Copies tensors of a file into attached layers. @throws `ERR_ADAPTER_TENSORS` for missing, extra or misshapen ones */
-  doLoad(
-    file: AdapterFile<Tensor>,
-    attached: ReadonlyMap<string, AttachedAdapter<Tensor>>,
-    options: Options,
-  ): void
+  doLoad(file: AdapterFile<Tensor>, attached: ReadonlyMap<string, AttachedAdapter<Tensor>>, options: Options): void
   /** Learning-rate factor of a parameter, relative to the run's (LoRA+); 1 when absent. */
   learningRateFactor?(parameter: ParameterHandle, options: Options): number
 }

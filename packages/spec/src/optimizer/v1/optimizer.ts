@@ -5,7 +5,11 @@ import type { TensorHandle } from '../../tensor/v1/index.ts'
 /** Parameters that share hyperparameters. */
 export interface ParameterGroup<Tensor extends TensorHandle = TensorHandle> {
   /** The parameters with their gradients. */
-  readonly entries: readonly { readonly parameter: ParameterHandle; readonly value: Tensor; readonly gradient: Tensor }[]
+  readonly entries: readonly {
+    readonly parameter: ParameterHandle
+    readonly value: Tensor
+    readonly gradient: Tensor
+  }[]
   /** Learning rate of this step. */
   readonly learningRate: number
   /** Decoupled weight decay. */
