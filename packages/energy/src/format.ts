@@ -63,7 +63,7 @@ function joinClasses<T>(measured: T | undefined, modelled: T | undefined, format
 
 /**
  * Measured and modelled energy as two numbers, never one: `3.91 kWh measured + 0.42 kWh modelled`, or `unavailable`.
- * @param unit `kWh` or `J`. Default `kWh`.
+ * @param options `unit` is `kWh` (default) or `J`
  */
 export function formatEnergySplit(
   split: EnergySplit,

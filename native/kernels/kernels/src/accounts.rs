@@ -84,9 +84,8 @@ impl Accounts {
         bytes: u64,
         category: u8,
     ) -> Result<()> {
-        self.check(outputs + workspace).map_err(|error| {
-            KernelError::new(error.code, format!("{name}: {}", error.message))
-        })?;
+        self.check(outputs + workspace)
+            .map_err(|error| KernelError::new(error.code, format!("{name}: {}", error.message)))?;
         let stats = &mut self.stats;
         stats.flops += flops;
         stats.bytes_moved += bytes;

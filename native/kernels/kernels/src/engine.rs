@@ -200,7 +200,7 @@ impl<B: Backend> Runner<B> {
                 }),
             });
         }
-        let views = outputs.iter().zip(&made).map(|(output, storage)| View { spec: &*output.spec, storage, offset: 0 });
+        let views = outputs.iter().zip(&made).map(|(output, storage)| View { spec: &output.spec, storage, offset: 0 });
         let call = Call { inputs: bound, outputs: views.collect(), attributes };
         let backend = &mut self.backend;
         catch_unwind(AssertUnwindSafe(|| backend.execute(&call))).unwrap_or_else(|panic| {

@@ -80,9 +80,7 @@ impl TensorSpec {
         match (self.dtype.size(), self.quant) {
             (Some(size), _) => elements.checked_mul(size).ok_or_else(overflow),
             (None, Some(layout)) => Ok(layout.bytes(elements)),
-            (None, None) => {
-                Err(KernelError::dtype("bytes", format!("{} needs a block layout", self.dtype.name())))
-            }
+            (None, None) => Err(KernelError::dtype("bytes", format!("{} needs a block layout", self.dtype.name()))),
         }
     }
 }

@@ -131,11 +131,8 @@ impl TensorTable {
         let category = self.category;
         let accounts = &mut self.devices[device].accounts;
         accounts.run_op(op.name, output_bytes, inferred.workspace_bytes, inferred.flops, inferred.bytes, category)?;
-        let created: Vec<(Created, StorageId)> = inferred
-            .outputs
-            .into_iter()
-            .map(|spec| self.create(device, Arc::new(spec)))
-            .collect::<Result<_>>()?;
+        let created: Vec<(Created, StorageId)> =
+            inferred.outputs.into_iter().map(|spec| self.create(device, Arc::new(spec))).collect::<Result<_>>()?;
         if let Some(engine) = &self.devices[device].engine {
             engine.send(Command::Execute {
                 op,
@@ -158,10 +155,7 @@ impl TensorTable {
     pub fn upload(&mut self, device: DeviceId, spec: TensorSpec, bytes: &[u8]) -> Result<Created> {
         let expected = spec.bytes()?;
         if bytes.len() != expected {
-            return Err(KernelError::shape(
-                "upload",
-                format!("{spec} needs {expected} bytes, got {}", bytes.len()),
-            ));
+            return Err(KernelError::shape("upload", format!("{spec} needs {expected} bytes, got {}", bytes.len())));
         }
         self.devices[device].accounts.check(expected)?;
         let (made, storage) = self.create(device, Arc::new(spec))?;
@@ -193,12 +187,7 @@ impl TensorTable {
         self.devices[device].accounts.check(bytes)?;
         let (made, storage) = self.create(device, Arc::new(spec))?;
         if let Some(engine) = &self.devices[device].engine {
-            engine.send(Command::Map {
-                storage,
-                spec: Arc::clone(&made.spec),
-                file: Arc::clone(file),
-                byte_offset,
-            });
+            engine.send(Command::Map { storage, spec: Arc::clone(&made.spec), file: Arc::clone(file), byte_offset });
         }
         Ok(made)
     }
@@ -402,7 +391,7 @@ fn overlaps(left: &Entry, right: &Entry) -> bool {
 fn check_arity(op: &'static OpDeclaration, ids: &[Option<TensorId>]) -> Result<()> {
     let named = op.inputs.len();
     let tail = ids.len().saturating_sub(named);
-    let fits = if op.variadic.is_empty() { tail == 0 } else { tail % op.variadic.len() == 0 };
+    let fits = if op.variadic.is_empty() { tail == 0 } else { tail.is_multiple_of(op.variadic.len()) };
     if ids.len() < named || !fits {
         return Err(KernelError::argument(
             op.name,

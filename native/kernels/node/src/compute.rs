@@ -178,14 +178,7 @@ impl NativeRuntime {
 
     /// Creates a tensor over a region of a mapped file.
     #[napi]
-    pub fn map(
-        &mut self,
-        device: u32,
-        dtype: u32,
-        shape: &[f64],
-        file: &NativeFile,
-        byte_offset: f64,
-    ) -> Result<f64> {
+    pub fn map(&mut self, device: u32, dtype: u32, shape: &[f64], file: &NativeFile, byte_offset: f64) -> Result<f64> {
         let spec = to_spec(dtype, shape)?;
         let made = self.table.map(device as usize, spec, &file.file, byte_offset as usize).map_err(to_napi)?;
         Ok(made.id as f64)

@@ -30,7 +30,8 @@ impl EnergyMeter {
     /// Open a ledger with the options as JSON.
     #[napi(factory)]
     pub fn open(options: String) -> Result<Self> {
-        let options: MeterOptions = serde_json::from_str(&options).map_err(|error| napi::Error::new("ERR_LEDGER_OPTION", error.to_string()))?;
+        let options: MeterOptions =
+            serde_json::from_str(&options).map_err(|error| napi::Error::new("ERR_LEDGER_OPTION", error.to_string()))?;
         crate::compute::set_mark_sink(take_engine_mark);
         let meter = swift_meter::Meter::open(&options).map_err(to_error)?;
         Ok(Self { meter })
@@ -127,9 +128,7 @@ pub fn meter_now() -> String {
 /// The sources of this machine, as JSON; nothing is started or written.
 #[napi]
 pub fn meter_sources(powercap_root: Option<String>) -> Result<String> {
-    let options = swift_meter::source::discover::DiscoverOptions {
-        powercap_root: powercap_root.map(Into::into),
-    };
+    let options = swift_meter::source::discover::DiscoverOptions { powercap_root: powercap_root.map(Into::into) };
     to_json(&swift_meter::source::discover::discover(&options).descriptors)
 }
 

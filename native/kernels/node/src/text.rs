@@ -3,8 +3,8 @@
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 use swift_text::{
-    AddedTokenEntry, ByteLevelTrainerOptions, EncodedBatch, PretrainedBpeFiles, SplitRule,
-    StreamDecoder, TextError, TextTokenizer, train_byte_level,
+    AddedTokenEntry, ByteLevelTrainerOptions, EncodedBatch, PretrainedBpeFiles, SplitRule, StreamDecoder, TextError,
+    TextTokenizer, train_byte_level,
 };
 
 fn to_napi(error: TextError) -> Error {
@@ -23,9 +23,7 @@ fn to_split_rule(name: &str) -> Result<SplitRule> {
 
 /// Ids as unsigned numbers; a negative id becomes one no vocabulary has, and fails as such.
 fn to_unsigned(ids: &[i32]) -> Vec<u32> {
-    ids.iter()
-        .map(|&id| u32::try_from(id).unwrap_or(u32::MAX))
-        .collect()
+    ids.iter().map(|&id| u32::try_from(id).unwrap_or(u32::MAX)).collect()
 }
 
 /// One token of `added_tokens_decoder`.
@@ -94,9 +92,7 @@ impl Task for EncodeBatchTask {
     type JsValue = NativeEncodingBatch;
 
     fn compute(&mut self) -> Result<EncodedBatch> {
-        self.tokenizer
-            .encode_batch(&self.texts, self.add_special_tokens, self.with_offsets)
-            .map_err(to_napi)
+        self.tokenizer.encode_batch(&self.texts, self.add_special_tokens, self.with_offsets).map_err(to_napi)
     }
 
     fn resolve(&mut self, _env: Env, output: EncodedBatch) -> Result<NativeEncodingBatch> {
@@ -157,20 +153,9 @@ impl NativeTokenizer {
 
     /// Encodes one text on the calling thread.
     #[napi]
-    pub fn encode(
-        &self,
-        text: String,
-        add_special_tokens: bool,
-        with_offsets: bool,
-    ) -> Result<NativeEncoding> {
-        let encoded = self
-            .inner
-            .encode(&text, add_special_tokens, with_offsets)
-            .map_err(to_napi)?;
-        Ok(NativeEncoding {
-            ids: Int32Array::new(encoded.ids),
-            offsets: Int32Array::new(encoded.offsets),
-        })
+    pub fn encode(&self, text: String, add_special_tokens: bool, with_offsets: bool) -> Result<NativeEncoding> {
+        let encoded = self.inner.encode(&text, add_special_tokens, with_offsets).map_err(to_napi)?;
+        Ok(NativeEncoding { ids: Int32Array::new(encoded.ids), offsets: Int32Array::new(encoded.offsets) })
     }
 
     /// Encodes many texts on all cores, away from the calling thread.
@@ -181,28 +166,19 @@ impl NativeTokenizer {
         add_special_tokens: bool,
         with_offsets: bool,
     ) -> AsyncTask<EncodeBatchTask> {
-        AsyncTask::new(EncodeBatchTask {
-            tokenizer: self.inner.clone(),
-            texts,
-            add_special_tokens,
-            with_offsets,
-        })
+        AsyncTask::new(EncodeBatchTask { tokenizer: self.inner.clone(), texts, add_special_tokens, with_offsets })
     }
 
     /// Decodes ids to text.
     #[napi]
     pub fn decode(&self, ids: Int32Array, skip_special_tokens: bool) -> Result<String> {
-        self.inner
-            .decode(&to_unsigned(&ids), skip_special_tokens)
-            .map_err(to_napi)
+        self.inner.decode(&to_unsigned(&ids), skip_special_tokens).map_err(to_napi)
     }
 
     /// A decoder for a stream of ids.
     #[napi]
     pub fn stream_decoder(&self, skip_special_tokens: bool) -> NativeStreamDecoder {
-        NativeStreamDecoder {
-            inner: StreamDecoder::new(self.inner.clone(), skip_special_tokens),
-        }
+        NativeStreamDecoder { inner: StreamDecoder::new(self.inner.clone(), skip_special_tokens) }
     }
 
     /// Number of tokens, added ones included.
@@ -226,13 +202,7 @@ impl NativeTokenizer {
     /// Ids of the special tokens, ascending.
     #[napi]
     pub fn special_token_ids(&self) -> Int32Array {
-        Int32Array::new(
-            self.inner
-                .special_token_ids()
-                .into_iter()
-                .map(|id| id as i32)
-                .collect(),
-        )
+        Int32Array::new(self.inner.special_token_ids().into_iter().map(|id| id as i32).collect())
     }
 }
 
@@ -247,9 +217,7 @@ impl NativeStreamDecoder {
     /// Adds one id and returns the text that is now certain.
     #[napi]
     pub fn push(&mut self, id: i32) -> Result<String> {
-        self.inner
-            .push(u32::try_from(id).unwrap_or(u32::MAX))
-            .map_err(to_napi)
+        self.inner.push(u32::try_from(id).unwrap_or(u32::MAX)).map_err(to_napi)
     }
 
     /// Ends the stream and returns what was held back.
@@ -261,17 +229,12 @@ impl NativeStreamDecoder {
 
 /// Trains a byte-level BPE and returns its `tokenizer.json` text.
 #[napi]
-pub fn train_byte_level_tokenizer(
-    texts: Vec<String>,
-    options: NativeTrainerOptions,
-) -> Result<String> {
+pub fn train_byte_level_tokenizer(texts: Vec<String>, options: NativeTrainerOptions) -> Result<String> {
     let options = ByteLevelTrainerOptions {
         vocabulary_size: options.vocabulary_size as usize,
         min_frequency: u64::from(options.min_frequency),
         special_tokens: options.special_tokens,
         split_rule: to_split_rule(&options.split_rule)?,
     };
-    train_byte_level(&texts, &options)
-        .and_then(|tokenizer| tokenizer.to_json())
-        .map_err(to_napi)
+    train_byte_level(&texts, &options).and_then(|tokenizer| tokenizer.to_json()).map_err(to_napi)
 }

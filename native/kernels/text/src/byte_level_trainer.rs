@@ -20,10 +20,7 @@ pub struct ByteLevelTrainerOptions {
 }
 
 /// Trains a byte-level BPE on texts. Any text can be encoded with it, since all 256 bytes are tokens.
-pub fn train_byte_level(
-    texts: &[String],
-    options: &ByteLevelTrainerOptions,
-) -> Result<TextTokenizer, TextError> {
+pub fn train_byte_level(texts: &[String], options: &ByteLevelTrainerOptions) -> Result<TextTokenizer, TextError> {
     let fail = |reason: String| TextError::Train { reason };
     let smallest = 256 + options.special_tokens.len();
     if options.vocabulary_size < smallest {
@@ -36,9 +33,7 @@ pub fn train_byte_level(
     if texts.iter().all(|text| text.is_empty()) {
         return Err(fail("the corpus holds no text".to_string()));
     }
-    let model = BPE::builder()
-        .build()
-        .map_err(|error| fail(error.to_string()))?;
+    let model = BPE::builder().build().map_err(|error| fail(error.to_string()))?;
     let mut tokenizer = Tokenizer::new(model);
     apply_split_rule(&mut tokenizer, options.split_rule)?;
     let trainer = BpeTrainer::builder()
@@ -48,15 +43,8 @@ pub fn train_byte_level(
         .show_progress(false)
         .build();
     let mut trainer = TrainerWrapper::BpeTrainer(trainer);
-    tokenizer
-        .train(&mut trainer, texts.iter().map(String::as_str))
-        .map_err(|error| fail(error.to_string()))?;
-    let tokens = options
-        .special_tokens
-        .iter()
-        .map(|token| AddedToken::from(token, true));
-    tokenizer
-        .add_special_tokens(tokens)
-        .map_err(|error| fail(error.to_string()))?;
+    tokenizer.train(&mut trainer, texts.iter().map(String::as_str)).map_err(|error| fail(error.to_string()))?;
+    let tokens = options.special_tokens.iter().map(|token| AddedToken::from(token, true));
+    tokenizer.add_special_tokens(tokens).map_err(|error| fail(error.to_string()))?;
     TextTokenizer::from_inner(tokenizer)
 }

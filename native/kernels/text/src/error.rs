@@ -10,11 +10,7 @@ pub enum TextError {
     Load { source_name: String, reason: String },
     /// A text could not be turned into ids.
     #[error("cannot encode text {index} of the batch ({bytes} bytes): {reason}")]
-    Encode {
-        index: usize,
-        bytes: usize,
-        reason: String,
-    },
+    Encode { index: usize, bytes: usize, reason: String },
     /// Ids could not be turned into text.
     #[error("cannot decode {count} token ids: {reason}")]
     Decode { count: usize, reason: String },

@@ -59,35 +59,23 @@ pub struct PretrainedBpeFiles<'a> {
 }
 
 fn load_error(file: &str, reason: impl Into<String>) -> TextError {
-    TextError::Load {
-        source_name: file.to_string(),
-        reason: reason.into(),
-    }
+    TextError::Load { source_name: file.to_string(), reason: reason.into() }
 }
 
-fn parse_merges(
-    merges: &str,
-    vocab: &HashMap<String, u32>,
-) -> Result<Vec<(String, String)>, TextError> {
+fn parse_merges(merges: &str, vocab: &HashMap<String, u32>) -> Result<Vec<(String, String)>, TextError> {
     let mut pairs = Vec::new();
     for (index, line) in merges.lines().enumerate() {
         if (index == 0 && line.starts_with("#version")) || line.is_empty() {
             continue;
         }
         let Some((left, right)) = line.split_once(' ') else {
-            return Err(load_error(
-                "merges.txt",
-                format!("line {} is not a pair of tokens: {line:?}", index + 1),
-            ));
+            return Err(load_error("merges.txt", format!("line {} is not a pair of tokens: {line:?}", index + 1)));
         };
         for token in [left, right, &format!("{left}{right}")] {
             if !vocab.contains_key(token) {
                 return Err(load_error(
                     "merges.txt",
-                    format!(
-                        "line {} needs the token {token:?}, which vocab.json lacks",
-                        index + 1
-                    ),
+                    format!("line {} needs the token {token:?}, which vocab.json lacks", index + 1),
                 ));
             }
         }
@@ -98,16 +86,11 @@ fn parse_merges(
 
 impl PretrainedBpeFiles<'_> {
     pub(crate) fn build(self) -> Result<Tokenizer, TextError> {
-        let vocab: HashMap<String, u32> = serde_json::from_str(self.vocab)
-            .map_err(|error| load_error("vocab.json", error.to_string()))?;
+        let vocab: HashMap<String, u32> =
+            serde_json::from_str(self.vocab).map_err(|error| load_error("vocab.json", error.to_string()))?;
         let merges = parse_merges(self.merges, &vocab)?;
         let model = BPE::builder()
-            .vocab_and_merges(
-                vocab
-                    .into_iter()
-                    .collect::<tokenizers::models::bpe::Vocab>(),
-                merges,
-            )
+            .vocab_and_merges(vocab.into_iter().collect::<tokenizers::models::bpe::Vocab>(), merges)
             .build()
             .map_err(|error| load_error("vocab.json and merges.txt", error.to_string()))?;
         let mut tokenizer = Tokenizer::new(model);
@@ -118,24 +101,16 @@ impl PretrainedBpeFiles<'_> {
 }
 
 /// Sets normalizer, pre-tokenizer, post-processor and decoder of a byte-level tokenizer.
-pub(crate) fn apply_split_rule(
-    tokenizer: &mut Tokenizer,
-    rule: SplitRule,
-) -> Result<(), TextError> {
+pub(crate) fn apply_split_rule(tokenizer: &mut Tokenizer, rule: SplitRule) -> Result<(), TextError> {
     match rule {
         SplitRule::Gpt2 => {
             tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
         }
         SplitRule::Qwen2 => {
-            let split = Split::new(
-                SplitPattern::Regex(QWEN2_PATTERN.to_string()),
-                SplitDelimiterBehavior::Isolated,
-                false,
-            )
-            .map_err(|error| load_error("the split pattern", error.to_string()))?;
-            tokenizer
-                .with_normalizer(Some(NFC))
-                .map_err(|error| load_error("the normalizer", error.to_string()))?;
+            let split =
+                Split::new(SplitPattern::Regex(QWEN2_PATTERN.to_string()), SplitDelimiterBehavior::Isolated, false)
+                    .map_err(|error| load_error("the split pattern", error.to_string()))?;
+            tokenizer.with_normalizer(Some(NFC)).map_err(|error| load_error("the normalizer", error.to_string()))?;
             tokenizer.with_pre_tokenizer(Some(PreTokenizerWrapper::Sequence(Sequence::new(vec![
                 PreTokenizerWrapper::Split(split),
                 PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, false)),
@@ -148,15 +123,9 @@ pub(crate) fn apply_split_rule(
 }
 
 /// Adds tokens in id order, since the library numbers new tokens itself, and checks that it agrees.
-pub(crate) fn add_tokens(
-    tokenizer: &mut Tokenizer,
-    mut entries: Vec<AddedTokenEntry>,
-) -> Result<(), TextError> {
+pub(crate) fn add_tokens(tokenizer: &mut Tokenizer, mut entries: Vec<AddedTokenEntry>) -> Result<(), TextError> {
     entries.sort_by_key(|entry| entry.id);
-    let expected: Vec<(u32, String)> = entries
-        .iter()
-        .map(|entry| (entry.id, entry.content.clone()))
-        .collect();
+    let expected: Vec<(u32, String)> = entries.iter().map(|entry| (entry.id, entry.content.clone())).collect();
     let tokens = entries.into_iter().map(|entry| {
         AddedToken::from(entry.content, entry.special)
             .lstrip(entry.lstrip)
@@ -164,9 +133,7 @@ pub(crate) fn add_tokens(
             .single_word(entry.single_word)
             .normalized(entry.normalized)
     });
-    tokenizer
-        .add_tokens(tokens)
-        .map_err(|error| load_error("the added tokens", error.to_string()))?;
+    tokenizer.add_tokens(tokens).map_err(|error| load_error("the added tokens", error.to_string()))?;
     for (id, content) in expected {
         let found = tokenizer.token_to_id(&content);
         if found != Some(id) {

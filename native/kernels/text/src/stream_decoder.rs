@@ -24,13 +24,7 @@ pub struct StreamDecoder {
 
 impl StreamDecoder {
     pub fn new(tokenizer: TextTokenizer, skip_special_tokens: bool) -> Self {
-        Self {
-            tokenizer,
-            skip_special_tokens,
-            window: Vec::new(),
-            context_length: 0,
-            given_bytes: 0,
-        }
+        Self { tokenizer, skip_special_tokens, window: Vec::new(), context_length: 0, given_bytes: 0 }
     }
 
     /// Adds one id and returns the text that is now certain; often empty inside a character.
@@ -38,19 +32,12 @@ impl StreamDecoder {
         if self.tokenizer.id_to_token(id).is_none() {
             return Err(TextError::Decode {
                 count: 1,
-                reason: format!(
-                    "id {id} is not in the vocabulary of {} tokens",
-                    self.tokenizer.vocabulary_size()
-                ),
+                reason: format!("id {id} is not in the vocabulary of {} tokens", self.tokenizer.vocabulary_size()),
             });
         }
         self.window.push(id);
         let pending = self.pending_text()?;
-        let unfinished = pending
-            .chars()
-            .rev()
-            .take_while(|&character| character == REPLACEMENT)
-            .count();
+        let unfinished = pending.chars().rev().take_while(|&character| character == REPLACEMENT).count();
         if unfinished == 0 || self.window.len() - self.context_length > LONGEST_PENDING {
             let piece = pending.get(self.given_bytes..).unwrap_or("").to_string();
             // An empty piece comes from a skipped special token: keep the context until text follows.
@@ -66,10 +53,7 @@ impl StreamDecoder {
         if certain <= self.given_bytes {
             return Ok(String::new());
         }
-        let piece = pending
-            .get(self.given_bytes..certain)
-            .unwrap_or("")
-            .to_string();
+        let piece = pending.get(self.given_bytes..certain).unwrap_or("").to_string();
         self.given_bytes = certain;
         Ok(piece)
     }
@@ -86,13 +70,8 @@ impl StreamDecoder {
 
     /// Text of the pending ids as it reads after the context ids.
     fn pending_text(&self) -> Result<String, TextError> {
-        let context = self.tokenizer.decode(
-            &self.window[..self.context_length],
-            self.skip_special_tokens,
-        )?;
-        let whole = self
-            .tokenizer
-            .decode(&self.window, self.skip_special_tokens)?;
+        let context = self.tokenizer.decode(&self.window[..self.context_length], self.skip_special_tokens)?;
+        let whole = self.tokenizer.decode(&self.window, self.skip_special_tokens)?;
         let shared = whole
             .char_indices()
             .zip(context.chars())

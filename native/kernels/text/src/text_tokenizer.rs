@@ -16,10 +16,7 @@ pub struct TextTokenizer {
 }
 
 /// The library indexes its own tables without checks in places, so a hostile file can panic.
-fn guarded<T>(
-    source_name: &str,
-    load: impl FnOnce() -> Result<T, TextError>,
-) -> Result<T, TextError> {
+fn guarded<T>(source_name: &str, load: impl FnOnce() -> Result<T, TextError>) -> Result<T, TextError> {
     catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| {
         Err(TextError::Load {
             source_name: source_name.to_string(),
@@ -36,11 +33,7 @@ fn to_encoded(text: &str, encoding: &Encoding, with_offsets: bool) -> EncodedTex
         offsets.reserve(encoding.get_offsets().len() * 2);
         for &(start, end) in encoding.get_offsets() {
             offsets.push(map.start(start));
-            offsets.push(if end > start {
-                map.end(end)
-            } else {
-                map.start(start)
-            });
+            offsets.push(if end > start { map.end(end) } else { map.start(start) });
         }
     }
     EncodedText { ids, offsets }
@@ -50,25 +43,19 @@ impl TextTokenizer {
     /// Wraps a tokenizer; truncation and padding of its file are switched off, since batches here
     /// are packed and rows are cut where it can be reported.
     pub(crate) fn from_inner(mut inner: Tokenizer) -> Result<Self, TextError> {
-        inner
-            .with_truncation(None)
-            .map_err(|error| TextError::Load {
-                source_name: "the truncation settings".to_string(),
-                reason: error.to_string(),
-            })?;
+        inner.with_truncation(None).map_err(|error| TextError::Load {
+            source_name: "the truncation settings".to_string(),
+            reason: error.to_string(),
+        })?;
         inner.with_padding(None);
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Loads a `tokenizer.json` from its bytes. `source_name` appears in errors.
     pub fn from_json(bytes: &[u8], source_name: &str) -> Result<Self, TextError> {
         guarded(source_name, || {
-            let inner = Tokenizer::from_bytes(bytes).map_err(|error| TextError::Load {
-                source_name: source_name.to_string(),
-                reason: error.to_string(),
-            })?;
+            let inner = Tokenizer::from_bytes(bytes)
+                .map_err(|error| TextError::Load { source_name: source_name.to_string(), reason: error.to_string() })?;
             Self::from_inner(inner)
         })
     }
@@ -76,46 +63,32 @@ impl TextTokenizer {
     /// Loads a `tokenizer.json` file.
     pub fn from_json_file(path: &Path) -> Result<Self, TextError> {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| TextError::Load {
-            source_name: name.clone(),
-            reason: error.to_string(),
-        })?;
+        let bytes = std::fs::read(path)
+            .map_err(|error| TextError::Load { source_name: name.clone(), reason: error.to_string() })?;
         Self::from_json(&bytes, &name)
     }
 
     /// Builds a byte-level BPE from `vocab.json`, `merges.txt` and added tokens.
     pub fn from_vocab_and_merges(files: PretrainedBpeFiles<'_>) -> Result<Self, TextError> {
-        guarded("vocab.json and merges.txt", || {
-            Self::from_inner(files.build()?)
-        })
+        guarded("vocab.json and merges.txt", || Self::from_inner(files.build()?))
     }
 
     /// The tokenizer as `tokenizer.json` text.
     pub fn to_json(&self) -> Result<String, TextError> {
-        self.inner
-            .to_string(false)
-            .map_err(|error| TextError::Load {
-                source_name: "a loaded tokenizer (while serialising)".to_string(),
-                reason: error.to_string(),
-            })
+        self.inner.to_string(false).map_err(|error| TextError::Load {
+            source_name: "a loaded tokenizer (while serialising)".to_string(),
+            reason: error.to_string(),
+        })
     }
 
     /// Encodes one text. Special tokens written in the text are recognised; `add_special_tokens`
     /// lets the tokenizer's post-processor add its own (BOS, CLS, …).
-    pub fn encode(
-        &self,
-        text: &str,
-        add_special_tokens: bool,
-        with_offsets: bool,
-    ) -> Result<EncodedText, TextError> {
-        let encoding = self
-            .inner
-            .encode(text, add_special_tokens)
-            .map_err(|error| TextError::Encode {
-                index: 0,
-                bytes: text.len(),
-                reason: error.to_string(),
-            })?;
+    pub fn encode(&self, text: &str, add_special_tokens: bool, with_offsets: bool) -> Result<EncodedText, TextError> {
+        let encoding = self.inner.encode(text, add_special_tokens).map_err(|error| TextError::Encode {
+            index: 0,
+            bytes: text.len(),
+            reason: error.to_string(),
+        })?;
         Ok(to_encoded(text, &encoding, with_offsets))
     }
 
@@ -129,11 +102,7 @@ impl TextTokenizer {
         let inputs: Vec<EncodeInput> = texts.iter().map(|text| text.as_str().into()).collect();
         match self.inner.encode_batch(inputs, add_special_tokens) {
             Ok(encodings) => Ok(EncodedBatch::from_texts(
-                texts
-                    .iter()
-                    .zip(&encodings)
-                    .map(|(text, encoding)| to_encoded(text, encoding, with_offsets))
-                    .collect(),
+                texts.iter().zip(&encodings).map(|(text, encoding)| to_encoded(text, encoding, with_offsets)).collect(),
             )),
             // The library does not say which text failed; find it so that the caller can.
             Err(error) => {
@@ -144,11 +113,7 @@ impl TextTokenizer {
                 };
                 for (index, text) in texts.iter().enumerate() {
                     if let Err(error) = self.inner.encode(text.as_str(), add_special_tokens) {
-                        failure = TextError::Encode {
-                            index,
-                            bytes: text.len(),
-                            reason: error.to_string(),
-                        };
+                        failure = TextError::Encode { index, bytes: text.len(), reason: error.to_string() };
                         break;
                     }
                 }
@@ -164,19 +129,13 @@ impl TextTokenizer {
             if self.inner.id_to_token(id).is_none() {
                 return Err(TextError::Decode {
                     count: ids.len(),
-                    reason: format!(
-                        "id {id} is not in the vocabulary of {} tokens",
-                        self.vocabulary_size()
-                    ),
+                    reason: format!("id {id} is not in the vocabulary of {} tokens", self.vocabulary_size()),
                 });
             }
         }
         self.inner
             .decode(ids, skip_special_tokens)
-            .map_err(|error| TextError::Decode {
-                count: ids.len(),
-                reason: error.to_string(),
-            })
+            .map_err(|error| TextError::Decode { count: ids.len(), reason: error.to_string() })
     }
 
     /// Number of tokens, added ones included. A model's embedding may have more rows than this.

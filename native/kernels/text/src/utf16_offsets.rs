@@ -11,9 +11,7 @@ pub(crate) struct Utf16Offsets {
 impl Utf16Offsets {
     pub(crate) fn new(text: &str) -> Self {
         if text.is_ascii() {
-            return Self {
-                unit_of_byte: Vec::new(),
-            };
+            return Self { unit_of_byte: Vec::new() };
         }
         let mut unit_of_byte = Vec::with_capacity(text.len() + 1);
         let mut unit = 0u32;

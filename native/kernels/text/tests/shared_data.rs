@@ -8,25 +8,19 @@ use serde_json::Value;
 use swift_text::{AddedTokenEntry, PretrainedBpeFiles, SplitRule, StreamDecoder, TextTokenizer};
 
 fn shared_data(relative: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("SWIFT_SHARED_DATA").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../../shared/data"),
-        PathBuf::from,
-    );
+    let root = std::env::var_os("SWIFT_SHARED_DATA")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../../shared/data"), PathBuf::from);
     let path = root.join(relative);
     if path.exists() {
         return Some(path);
     }
-    eprintln!(
-        "skipped: {} is absent (set SWIFT_SHARED_DATA)",
-        path.display()
-    );
+    eprintln!("skipped: {} is absent (set SWIFT_SHARED_DATA)", path.display());
     None
 }
 
 fn qwen2(folder: &Path) -> TextTokenizer {
     let config: Value =
-        serde_json::from_str(&fs::read_to_string(folder.join("tokenizer_config.json")).unwrap())
-            .unwrap();
+        serde_json::from_str(&fs::read_to_string(folder.join("tokenizer_config.json")).unwrap()).unwrap();
     let added_tokens = config["added_tokens_decoder"]
         .as_object()
         .unwrap()
@@ -58,19 +52,10 @@ fn qwen2_passes_its_published_vectors() {
     let tokenizer = qwen2(&folder);
     let texts = fs::read_to_string(folder.join("ggml-vocab-qwen2.gguf.inp")).unwrap();
     let expected = fs::read_to_string(folder.join("ggml-vocab-qwen2.gguf.out")).unwrap();
-    let texts: Vec<String> = texts
-        .split("\n__ggml_vocab_test__\n")
-        .map(str::to_string)
-        .collect();
+    let texts: Vec<String> = texts.split("\n__ggml_vocab_test__\n").map(str::to_string).collect();
     // Both files end in the empty text and its empty line of ids.
-    let expected: Vec<Vec<i32>> = expected
-        .split('\n')
-        .map(|line| {
-            line.split_whitespace()
-                .map(|id| id.parse().unwrap())
-                .collect()
-        })
-        .collect();
+    let expected: Vec<Vec<i32>> =
+        expected.split('\n').map(|line| line.split_whitespace().map(|id| id.parse().unwrap()).collect()).collect();
     assert_eq!((texts.len(), expected.len()), (47, 47));
     for (text, ids) in texts.iter().zip(&expected) {
         let encoded = tokenizer.encode(text, false, true).unwrap();
@@ -87,10 +72,7 @@ fn qwen2_passes_its_published_vectors() {
     let batch = tokenizer.encode_batch(&texts, false, false).unwrap();
     assert_eq!(batch.ids, expected.concat());
     assert_eq!(tokenizer.vocabulary_size(), 151_665);
-    assert_eq!(
-        tokenizer.encode("<|im_end|>", false, false).unwrap().ids,
-        [151_645]
-    );
+    assert_eq!(tokenizer.encode("<|im_end|>", false, false).unwrap().ids, [151_645]);
 }
 
 #[test]
@@ -103,8 +85,5 @@ fn bert_loads_from_tokenizer_json_and_adds_its_special_tokens() {
     let encoded = tokenizer.encode("Hello WORLD", true, true).unwrap();
     assert_eq!(encoded.ids, [101, 7592, 2088, 102]);
     assert_eq!(encoded.offsets, [0, 0, 0, 5, 6, 11, 0, 0]);
-    assert_eq!(
-        tokenizer.decode(&[101, 7592, 2088, 102], true).unwrap(),
-        "hello world"
-    );
+    assert_eq!(tokenizer.decode(&[101, 7592, 2088, 102], true).unwrap(), "hello world");
 }

@@ -22,10 +22,15 @@ export interface SwiftErrorDetails {
  * The message is those three as sentences: `asked: found. remedy`.
  */
 export class SwiftError extends Error {
+  /** Stable, for programs. */
   readonly code: `ERR_${string}`
+  /** What was asked for. */
   readonly asked: string
+  /** What was found instead. */
   readonly found: string
+  /** What to do about it. */
   readonly remedy: string
+  /** Offending values for programs; empty when there are none. */
   readonly details: Readonly<Record<string, unknown>>
 
   constructor({ code, asked, found, remedy, cause, details = {} }: SwiftErrorDetails) {

@@ -220,11 +220,11 @@ pub fn token_log_probs(
             for index in start..end {
                 let at = part.first + index;
                 // SAFETY: each row, its state and its sums belong to one task.
-                let (row, state) =
-                    unsafe { (logits.slice(index * width, (index + 1) * width), &mut states_shared.slice(at, at + 1)[0]) };
+                let (row, state) = unsafe {
+                    (logits.slice(index * width, (index + 1) * width), &mut states_shared.slice(at, at + 1)[0])
+                };
                 let target = head.target_in(part.rows[index], &part.chunk);
-                let factor =
-                    dispatch(isa, Absorb { row, state, target, transform: head.transform, gradient, entropy });
+                let factor = dispatch(isa, Absorb { row, state, target, transform: head.transform, gradient, entropy });
                 if gradient && factor != 1.0 {
                     // SAFETY: as above.
                     let sums = unsafe { sums.slice(index * columns, (index + 1) * columns) };
@@ -247,7 +247,10 @@ pub fn token_log_probs(
                 let row = rows[index];
                 // SAFETY: states are complete and only read; rows of the output are distinct.
                 let (state, target) = unsafe {
-                    (states_shared.slice(first + index, first + index + 1)[0], d_hidden.slice(row * columns, (row + 1) * columns))
+                    (
+                        states_shared.slice(first + index, first + index + 1)[0],
+                        d_hidden.slice(row * columns, (row + 1) * columns),
+                    )
                 };
                 load_f32(isa, &head.weight, head.targets[row] as usize, 0, &mut weight_row);
                 if gemm.compute == ComputeDtype::Bf16 {

@@ -95,7 +95,10 @@ impl Isa {
         if isa > best {
             return Err(KernelError::new(
                 "ERR_ISA_UNAVAILABLE",
-                format!("instruction set {name} was asked for, this CPU offers at most {}; unset SWIFT_ISA", best.name()),
+                format!(
+                    "instruction set {name} was asked for, this CPU offers at most {}; unset SWIFT_ISA",
+                    best.name()
+                ),
             ));
         }
         Ok(isa)

@@ -40,7 +40,10 @@ pub fn matrix<'a>(view: &CpuView<'a>) -> Result<Matrix<'a>> {
             let quant = view.quant4()?.view();
             let end = view.offset + rows * columns;
             if end > quant.len() {
-                return Err(KernelError::shape("operand", format!("{} reaches past its {} codes", view.spec, quant.len())));
+                return Err(KernelError::shape(
+                    "operand",
+                    format!("{} reaches past its {} codes", view.spec, quant.len()),
+                ));
             }
             Matrix { elements: Elements::Quant4(quant), rows, columns, stride: columns, offset: view.offset }
         }

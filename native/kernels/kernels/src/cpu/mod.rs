@@ -20,6 +20,8 @@ pub mod operand;
 pub mod optimizer;
 pub mod pool;
 pub mod quant4;
+#[cfg(test)]
+mod quant4_goldens;
 pub mod quant4_map;
 pub mod quant4_ops;
 pub mod quant4_quantize;
@@ -31,8 +33,6 @@ pub mod sampling;
 pub mod simd;
 pub mod storage;
 pub mod torch_sum;
-#[cfg(test)]
-mod quant4_goldens;
 
 pub use storage::{CpuCall, CpuStorage, CpuView};
 
@@ -132,7 +132,7 @@ impl Backend for CpuBackend {
     fn map(&mut self, spec: &TensorSpec, file: &Arc<MappedFile>, byte_offset: usize) -> Result<CpuStorage> {
         plain(spec)?;
         let bytes = &file.bytes()[byte_offset..byte_offset + spec.bytes()?];
-        if (bytes.as_ptr() as usize) % spec.dtype.size().unwrap_or(1) != 0 {
+        if !(bytes.as_ptr() as usize).is_multiple_of(spec.dtype.size().unwrap_or(1)) {
             return self.upload(spec, bytes);
         }
         Ok(CpuStorage::Mapped { file: Arc::clone(file), byte_offset, bytes: bytes.len() })

@@ -189,7 +189,7 @@ impl<'a> Quant4View<'a> {
     #[inline(always)]
     pub fn value(&self, index: usize) -> f32 {
         let byte = self.weight.codes[index / 2];
-        let code = if index % 2 == 0 { byte >> 4 } else { byte & 15 };
+        let code = if index.is_multiple_of(2) { byte >> 4 } else { byte & 15 };
         self.values[usize::from(code)] * self.scale(index >> self.shift)
     }
 }

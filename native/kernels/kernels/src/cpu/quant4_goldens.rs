@@ -62,7 +62,8 @@ fn codebooks_equal_bitsandbytes() {
 
 #[test]
 fn bytes_equal_bitsandbytes() {
-    let cases: Value = serde_json::from_slice(&std::fs::read(folder().join("cases.json")).expect("cases")).expect("JSON");
+    let cases: Value =
+        serde_json::from_slice(&std::fs::read(folder().join("cases.json")).expect("cases")).expect("JSON");
     let mut compared = 0;
     for (name, case) in cases["cases"].as_object().expect("cases") {
         let stored = tensors(&format!("{name}.safetensors"));
@@ -78,7 +79,8 @@ fn bytes_equal_bitsandbytes() {
         for (label, expected) in case["kinds"].as_object().expect("kinds") {
             let kind = if label.starts_with("nf4") { Quant4Kind::Nf4 } else { Quant4Kind::Fp4 };
             let nested = label.ends_with("double").then_some(256);
-            let weight = quantize4(Pool::global(), Isa::detect(), kind, &elements, count, block, nested).expect("valid");
+            let weight =
+                quantize4(Pool::global(), Isa::detect(), kind, &elements, count, block, nested).expect("valid");
             weight.validate().expect("consistent");
             compared += compare(&format!("{name} {label}"), label, &weight, &stored, expected);
         }
@@ -121,7 +123,8 @@ fn compare(what: &str, label: &str, weight: &Quant4, stored: &HashMap<String, Ve
 fn quoted_vectors() {
     let values = formula(2, 64, false);
     let first = |kind| {
-        let weight = quantize4(Pool::global(), Isa::Portable, kind, &Elements::F32(&values), 128, 64, None).expect("valid");
+        let weight =
+            quantize4(Pool::global(), Isa::Portable, kind, &Elements::F32(&values), 128, 64, None).expect("valid");
         weight.codes[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
     assert_eq!(first(Quant4Kind::Nf4), "04c16e29f3b05d17e29f3c05d18e2af4");

@@ -10,12 +10,8 @@ use crate::ops::Attributes;
 use half::{bf16, f16};
 
 /// Kernels of this file.
-pub const KERNELS: &[(&str, CpuKernel)] = &[
-    ("quantize4", quantize),
-    ("dequantize4", dequantize),
-    ("quant4FromParts", from_parts),
-    ("quant4Parts", parts),
-];
+pub const KERNELS: &[(&str, CpuKernel)] =
+    &[("quantize4", quantize), ("dequantize4", dequantize), ("quant4FromParts", from_parts), ("quant4Parts", parts)];
 
 /// The codebook a call asks for.
 pub(crate) fn kind_of(attributes: &Attributes<'_>) -> Quant4Kind {

@@ -103,6 +103,7 @@ impl Codebook {
     }
 
     /// The code of a scaled value: a value on a threshold takes the lower interval, NaN the highest.
+    #[allow(clippy::neg_cmp_op_on_partial_ord, reason = "NaN must count every bound, and this loop stays vector code")]
     fn code(&self, value: f32) -> u8 {
         let interval = self.bounds.iter().filter(|bound| !(**bound >= value)).count();
         self.order[interval]
@@ -118,7 +119,8 @@ fn nest(absmax: &[f32], block: usize) -> Scales {
     Scales::Nested { codes, absmax, offset, map: Box::new(map), block }
 }
 
-/// 8-bit block-wise quantization to an ascending 256-entry map, ties to the lower code.
+/// 8-bit block-wise quantization to an ascending 256-entry map: ties to the lower code, NaN to the highest.
+#[allow(clippy::neg_cmp_op_on_partial_ord, reason = "NaN must lie above every bound")]
 pub fn quantize_blockwise(values: &[f32], map: &[f32; 256], block: usize) -> (Vec<u8>, Vec<f32>) {
     let bounds: Vec<f32> = map.windows(2).map(|pair| (pair[0] + pair[1]) / 2.0).collect();
     let mut codes = Vec::with_capacity(values.len());

@@ -156,14 +156,13 @@ element!(f32 => F32, bf16 => BF16, f16 => F16, i32 => I32, u8 => U8, i8 => I8, f
 
 impl<'a> View<'a, CpuStorage> {
     fn region(&self) -> Result<(*const u8, usize)> {
-        let size = self.spec.dtype.size().ok_or_else(|| {
-            KernelError::dtype("read", format!("{} has no plain bytes; take its parts", self.spec))
-        })?;
+        let size =
+            self.spec.dtype.size().ok_or_else(|| {
+                KernelError::dtype("read", format!("{} has no plain bytes; take its parts", self.spec))
+            })?;
         let (pointer, available) = match self.storage {
             CpuStorage::Host(buffer) => (buffer.pointer.cast_const(), buffer.bytes),
-            CpuStorage::Mapped { file, byte_offset, bytes } => {
-                (file.bytes()[*byte_offset..].as_ptr(), *bytes)
-            }
+            CpuStorage::Mapped { file, byte_offset, bytes } => (file.bytes()[*byte_offset..].as_ptr(), *bytes),
             CpuStorage::Quantized(_) => {
                 return Err(KernelError::dtype("read", "a 4-bit weight has no plain bytes; take its parts"));
             }

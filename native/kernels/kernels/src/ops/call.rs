@@ -109,10 +109,7 @@ impl<'a> InferCall<'a> {
     pub fn typed(&self, name: &str, dtype: DType) -> Result<&'a TensorSpec> {
         let spec = self.input(name);
         if spec.dtype != dtype {
-            return Err(KernelError::dtype(
-                self.name(),
-                format!("{name} must be {}, got {spec}", dtype.name()),
-            ));
+            return Err(KernelError::dtype(self.name(), format!("{name} must be {}, got {spec}", dtype.name())));
         }
         Ok(spec)
     }
@@ -136,10 +133,7 @@ impl<'a> InferCall<'a> {
     pub fn expect_shape(&self, name: &str, expected: &[usize]) -> Result<()> {
         let spec = self.input(name);
         if spec.shape != expected {
-            return Err(KernelError::shape(
-                self.name(),
-                format!("{name} must have shape {expected:?}, got {spec}"),
-            ));
+            return Err(KernelError::shape(self.name(), format!("{name} must have shape {expected:?}, got {spec}")));
         }
         Ok(())
     }

@@ -28,7 +28,15 @@ pub const OPS: &[OpDeclaration] = &[
         name: "linearCrossEntropy",
         inputs: &[input("hidden"), input("weight"), input("targets"), optional("tokenWeights")],
         variadic: &[],
-        attributes: &[LOGITS[0], LOGITS[1], LOGITS[2], LOGITS[3], LOGITS[4], attribute("needHidden", 1.0), attribute("needWeight", 0.0)],
+        attributes: &[
+            LOGITS[0],
+            LOGITS[1],
+            LOGITS[2],
+            LOGITS[3],
+            LOGITS[4],
+            attribute("needHidden", 1.0),
+            attribute("needWeight", 0.0),
+        ],
         rest: None,
         outputs: &["lossSum", "correct", "dHidden", "dWeight"],
         mutates: &[],
@@ -98,16 +106,21 @@ fn head(call: &InferCall<'_>) -> Result<(usize, usize, usize)> {
 
 fn per_token(call: &InferCall<'_>, names: &[&str], tokens: usize) -> Result<()> {
     for name in names {
-        if let Some(spec) = call.optional(name) {
-            if spec.dtype != DType::F32 || spec.shape != [tokens] {
-                return Err(KernelError::shape(call.name(), format!("{name} must be float32 [{tokens}], got {spec}")));
-            }
+        if let Some(spec) = call.optional(name)
+            && (spec.dtype != DType::F32 || spec.shape != [tokens])
+        {
+            return Err(KernelError::shape(call.name(), format!("{name} must be float32 [{tokens}], got {spec}")));
         }
     }
     Ok(())
 }
 
-fn inferred(call: &InferCall<'_>, outputs: Vec<TensorSpec>, extents: (usize, usize, usize), sweeps: u64) -> Result<Inferred> {
+fn inferred(
+    call: &InferCall<'_>,
+    outputs: Vec<TensorSpec>,
+    extents: (usize, usize, usize),
+    sweeps: u64,
+) -> Result<Inferred> {
     let (tokens, columns, vocabulary) = extents;
     let mut bytes = 0;
     for spec in call.inputs.iter().flatten().copied().chain(&outputs) {

@@ -75,8 +75,11 @@ impl<'a> View<'a, OracleStorage> {
     /// `ERR_DTYPE_MISMATCH` for a 4-bit weight.
     pub fn values(&self) -> Result<&'a [f64]> {
         match self.storage {
-            // SAFETY: calls run one at a time; a mutable slice exists only inside the call that writes.
-            OracleStorage::Values(cell) => Ok(&unsafe { &*cell.get() }[self.offset..self.offset + self.spec.elements()]),
+            OracleStorage::Values(cell) => {
+                // SAFETY: calls run one at a time; a mutable slice exists only inside the call that writes.
+                let values = unsafe { &*cell.get() };
+                Ok(&values[self.offset..self.offset + self.spec.elements()])
+            }
             OracleStorage::Quantized(_) => Err(KernelError::dtype("oracle", "a 4-bit weight has no plain values")),
         }
     }

@@ -13,12 +13,8 @@ use crate::oracle::{OracleCall, OracleKernel};
 use half::bf16;
 
 /// Kernels of this file.
-pub const KERNELS: &[(&str, OracleKernel)] = &[
-    ("quantize4", quantize),
-    ("dequantize4", dequantize),
-    ("quant4FromParts", from_parts),
-    ("quant4Parts", parts),
-];
+pub const KERNELS: &[(&str, OracleKernel)] =
+    &[("quantize4", quantize), ("dequantize4", dequantize), ("quant4FromParts", from_parts), ("quant4Parts", parts)];
 
 fn quantize(call: &OracleCall<'_>) -> Result<()> {
     let values: Vec<f32> = call.input("x").values()?.iter().map(|value| *value as f32).collect();
@@ -42,9 +38,8 @@ fn dequantize(call: &OracleCall<'_>) -> Result<()> {
 }
 
 fn from_parts(call: &OracleCall<'_>) -> Result<()> {
-    let bytes = |name: &str| -> Result<Vec<u8>> {
-        Ok(call.input(name).values()?.iter().map(|value| *value as u8).collect())
-    };
+    let bytes =
+        |name: &str| -> Result<Vec<u8>> { Ok(call.input(name).values()?.iter().map(|value| *value as u8).collect()) };
     let floats = |values: &[f64]| values.iter().map(|value| *value as f32).collect::<Vec<f32>>();
     let scales = match (call.optional("nestedAbsmax"), call.optional("map")) {
         (Some(nested), Some(map)) => Scales::Nested {

@@ -130,10 +130,17 @@ fn nan_and_infinity_propagate() {
 fn wrong_operands_are_coded_errors() {
     let mut values = Values::new(1);
     let (x, w) = (values.tensor(&[2, 3], 1.0), values.tensor(&[4, 5], 1.0));
-    let code = |call: OpCall| call.run(&mut crate::cpu::CpuBackend::with_isa(crate::cpu::isa::Isa::Portable)).unwrap_err().code;
+    let code = |call: OpCall| {
+        call.run(&mut crate::cpu::CpuBackend::with_isa(crate::cpu::isa::Isa::Portable)).unwrap_err().code
+    };
     assert_eq!(code(OpCall::new("linear", vec![x.clone(), w], &[])), "ERR_SHAPE_MISMATCH");
     let w = values.tensor(&[4, 3], 1.0);
     assert_eq!(code(OpCall::new("linear", vec![x.clone(), w.clone()], &[("dropout", 1.0)])), "ERR_INVALID_ARGUMENT");
-    let half = OpCall { op: "linear", inputs: vec![Some(x), Some(w.clone()), None, Some(w)], attributes: vec![], rest: vec![] };
+    let half = OpCall {
+        op: "linear",
+        inputs: vec![Some(x), Some(w.clone()), None, Some(w)],
+        attributes: vec![],
+        rest: vec![],
+    };
     assert_eq!(code(half), "ERR_INVALID_ARGUMENT");
 }

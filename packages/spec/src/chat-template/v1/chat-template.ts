@@ -12,12 +12,15 @@ export interface ChatRenderOptions {
 
 /** A half-open range of UTF-16 code units. */
 export interface TextRange {
+  /** First character, from 0, in UTF-16 code units. */
   readonly start: number
+  /** One past the last character. */
   readonly end: number
 }
 
 /** A rendered chat and where its assistant turns are. */
 export interface MarkedRendering {
+  /** The rendered chat. */
   readonly text: string
   /** What each `{% generation %}` block wrote, in order. */
   readonly generations: readonly TextRange[]

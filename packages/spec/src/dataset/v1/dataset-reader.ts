@@ -14,11 +14,13 @@ export interface RawRecord {
 
 /** What a reader is given besides the path. */
 export interface DatasetReadContext {
+  /** Ends the reading early. */
   readonly signal?: AbortSignal | undefined
 }
 
 /** Reads one kind of file. Plugins add readers for more kinds. */
 export interface DatasetReader {
+  /** Unique id, such as `jsonl`. */
   readonly id: string
   /** File name endings it reads, lower case with the dot, such as `.jsonl`. */
   readonly extensions: readonly string[]

@@ -5,17 +5,21 @@ export type CarbonFactorKind = 'location-average' | 'location-marginal' | 'marke
 export interface CarbonFactor {
   /** Zone the factor is for: ISO 3166 alpha-3 country code, or `WORLD`. */
   readonly zone: string
+  /** Grams of CO2e per kilowatt-hour of electricity. */
   readonly gramsPerKilowattHour: number
+  /** Which question the number answers. */
   readonly kind: CarbonFactorKind
   /** Publisher and title. */
   readonly source: string
   /** Year or instant the value is for. */
   readonly validFor: string
+  /** Licence of the number. */
   readonly licence: string
 }
 
 /** Gives the carbon intensity of electricity for a zone and a time. */
 export interface CarbonProvider {
+  /** Unique id, such as `static`. */
   readonly id: string
   /**
    * @param zone ISO 3166 alpha-3 code or `WORLD`

@@ -14,8 +14,11 @@ export type EnergyClass = 'measured' | 'modelled'
 
 /** Energy with its interval. All three are integer nanojoules; `low <= nanojoules <= high`. */
 export interface EnergyAmount {
+  /** Best estimate. */
   readonly nanojoules: bigint
+  /** Lower end of the interval. */
   readonly lowNanojoules: bigint
+  /** Upper end of the interval. */
   readonly highNanojoules: bigint
 }
 
@@ -24,6 +27,8 @@ export interface EnergyAmount {
  * it is not zero.
  */
 export interface EnergySplit {
+  /** From counters and power sensors. */
   readonly measured: EnergyAmount | undefined
+  /** From named models, such as CPU time. */
   readonly modelled: EnergyAmount | undefined
 }

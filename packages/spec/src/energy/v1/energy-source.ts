@@ -22,13 +22,17 @@ export type EnergySourceState = 'included' | 'covered' | 'alias' | 'shown_only' 
 export interface EnergySourceDescriptor {
   /** Stable within a run, such as `rapl_powercap:intel-rapl:0` or `cpu_time_model`. */
   readonly id: string
+  /** What is read. */
   readonly kind: EnergySourceKind
+  /** Part of the machine it covers. */
   readonly scope: EnergyScope
   /** Human name, such as `package-0`. */
   readonly label: string
   /** Id of the source whose energy contains this one's. Children are never added to an included parent. */
   readonly parent: string | undefined
+  /** How its numbers come to be. */
   readonly provenance: EnergyProvenance
+  /** Whether it is part of the total. */
   readonly state: EnergySourceState
   /** Why it is in this state, and for `unavailable` what would make it readable. */
   readonly reason: string
@@ -50,6 +54,7 @@ export interface EnergyReading {
 
 /** A source of energy readings brought by a plugin, such as a wall meter. */
 export interface EnergySource {
+  /** What the source is. */
   readonly descriptor: EnergySourceDescriptor
   /**
    * Read the source once.

@@ -16,35 +16,49 @@ export type AccountKind = 'phase' | 'idle' | 'other_tenants' | 'unattributed' | 
 
 /** Balance of one account for one source. */
 export interface LedgerEntry {
+  /** Id of the source. */
   readonly source: string
+  /** Whether the source is measured or modelled. */
   readonly energyClass: EnergyClass
+  /** Kind of the account. */
   readonly kind: AccountKind
   /** Phase path; empty where the account has none. */
   readonly path: string
+  /** Balance. */
   readonly nanojoules: bigint
   /** How far below and above the value the truth can lie, for reasons other than the source's own error. */
   readonly belowNanojoules: bigint
+  /** See `belowNanojoules`. */
   readonly aboveNanojoules: bigint
 }
 
 /** Time in which a source gave no usable reading. */
 export interface LedgerGap {
+  /** Id of the source. */
   readonly source: string
+  /** Length of the gap. */
   readonly durationNanoseconds: bigint
+  /** Why there was no usable reading. */
   readonly reason: string
 }
 
 /** Everything the ledger holds up to its last commit. */
 export interface LedgerTotals {
+  /** The run. */
   readonly runId: string
   /** Segment number and sequence number of the commit these totals belong to. */
   readonly segment: number
+  /** See `segment`. */
   readonly sequence: number
+  /** Hash of the commit, over everything before it. */
   readonly chainHash: string
   /** Metered time of this run, all resumed parts together, gaps excluded. */
   readonly durationNanoseconds: bigint
+  /** What is measured, modelled and unavailable. */
   readonly sources: readonly EnergySourceDescriptor[]
+  /** Balances by source and account. */
   readonly entries: readonly LedgerEntry[]
+  /** Stretches without usable readings. */
   readonly gaps: readonly LedgerGap[]
   /** Sum over included sources. */
   readonly energy: EnergySplit
@@ -52,23 +66,33 @@ export interface LedgerTotals {
 
 /** What a checkpoint embeds so that a resumed run continues the same account. JSON-able; integers are decimal strings. */
 export interface LedgerSnapshot {
+  /** Version of this format. */
   readonly format: 'swift-ledger-snapshot/1'
+  /** The run. */
   readonly runId: string
+  /** Segment number of the commit. */
   readonly segment: number
+  /** Sequence number of the commit. */
   readonly sequence: number
+  /** Hash of the commit; a journal that lacks it is another run. */
   readonly chainHash: string
+  /** Balances at the commit. */
   readonly entries: readonly LedgerSnapshotEntry[]
 }
 
 /** One balance inside a {@link LedgerSnapshot}. */
 export interface LedgerSnapshotEntry {
+  /** Id of the source. */
   readonly source: string
+  /** Name of the account, such as `phase/train/epoch:0`. */
   readonly account: string
+  /** Balance, decimal. */
   readonly nanojoules: string
 }
 
 /** Energy of one phase handle, children included. */
 export interface SettledEnergy {
+  /** Path of the phase; empty for the whole ledger. */
   readonly path: string
   /** Time between the marks, in nanoseconds. */
   readonly durationNanoseconds: bigint

@@ -6,8 +6,11 @@ import type { TensorHandle } from '../../tensor/v1/index.ts'
 export interface ParameterGroup<Tensor extends TensorHandle = TensorHandle> {
   /** The parameters with their gradients. */
   readonly entries: readonly {
+    /** Its name and place in the model. */
     readonly parameter: ParameterHandle
+    /** Values, float32, changed in place. */
     readonly value: Tensor
+    /** Gradient of the loss, float32, of the same shape. */
     readonly gradient: Tensor
   }[]
   /** Learning rate of this step. */

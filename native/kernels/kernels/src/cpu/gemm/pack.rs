@@ -121,7 +121,7 @@ fn pack_rows(
     let target = target[panel.offset..panel.offset + words * panel.width].as_mut_ptr();
     let direct = match (matrix.elements, kernel.word) {
         (Elements::F32(values), PanelWord::F32) => Some((values.as_ptr().cast::<u8>(), 4)),
-        (Elements::Bf16(values), PanelWord::Bf16Pair) if depth.len() % 2 == 0 => {
+        (Elements::Bf16(values), PanelWord::Bf16Pair) if depth.len().is_multiple_of(2) => {
             Some((values.as_ptr().cast::<u8>(), 2))
         }
         _ => None,

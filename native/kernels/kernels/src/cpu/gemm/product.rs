@@ -110,12 +110,7 @@ pub fn scratch_bytes(kernel: &MicroKernel) -> usize {
 }
 
 /// Packs the left operand into `words` (at least [`packed_words`]).
-pub fn pack_rows<'a>(
-    kernel: &MicroKernel,
-    pool: &Pool,
-    operand: &Operand<'_>,
-    words: &'a mut [u32],
-) -> PackedRows<'a> {
+pub fn pack_rows<'a>(kernel: &MicroKernel, pool: &Pool, operand: &Operand<'_>, words: &'a mut [u32]) -> PackedRows<'a> {
     let (rows, depth) = (operand.count(), operand.depth());
     let words = &mut words[..packed_words(kernel, rows, depth)];
     let panels = rows.div_ceil(kernel.rows);
@@ -133,9 +128,7 @@ pub fn pack_rows<'a>(
         let first = row_panel(kernel, rows, chosen.start).0;
         let (last_start, last_count) = row_panel(kernel, rows, chosen.end - 1);
         // SAFETY: panels of a block occupy disjoint ranges, in panel order, and blocks follow each other.
-        let target = unsafe {
-            shared.slice(base + first * step_words, base + (last_start + last_count) * step_words)
-        };
+        let target = unsafe { shared.slice(base + first * step_words, base + (last_start + last_count) * step_words) };
         let panel = |index: usize| {
             let (start, count) = row_panel(kernel, rows, index);
             Panel { start, count, width: count, offset: (start - first) * step_words }

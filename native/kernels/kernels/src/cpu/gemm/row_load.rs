@@ -214,7 +214,7 @@ fn decode_block(isa: Isa, view: &Quant4View<'_>, start: usize, scale: f32, targe
     let values = view.values();
     let one = |index: usize| {
         let byte = view.codes()[index / 2];
-        values[usize::from(if index % 2 == 0 { byte >> 4 } else { byte & 15 })] * scale
+        values[usize::from(if index.is_multiple_of(2) { byte >> 4 } else { byte & 15 })] * scale
     };
     let head = (start % 2).min(target.len());
     if head == 1 {
@@ -269,11 +269,8 @@ fn decode_avx2(codes: &[u8], values: &[f32; 16], scale: f32, target: &mut [f32])
             let index = _mm256_or_si256(_mm256_srli_epi64::<4>(wide), _mm256_slli_epi64::<32>(wide));
             // Bit 3 of the code, moved to the sign, chooses the half of the table.
             let upper = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index));
-            let value = _mm256_blendv_ps(
-                _mm256_permutevar8x32_ps(low, index),
-                _mm256_permutevar8x32_ps(high, index),
-                upper,
-            );
+            let value =
+                _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, index), _mm256_permutevar8x32_ps(high, index), upper);
             _mm256_storeu_ps(target.as_mut_ptr().add(8 * group), value);
         }
     }

@@ -99,16 +99,22 @@ fn round(value: f64, compute: ComputeDtype) -> f64 {
 }
 
 /// Runs one product for one orientation pair and compares every element.
-fn check(isa: Isa, compute: ComputeDtype, m: usize, n: usize, k: usize, left_rows: bool, right: &Owned, right_rows: bool) {
+fn check(
+    isa: Isa,
+    compute: ComputeDtype,
+    m: usize,
+    n: usize,
+    k: usize,
+    left_rows: bool,
+    right: &Owned,
+    right_rows: bool,
+) {
     let mut random = TestRandom((m * 7919 + n * 104_729 + k) as u64);
     let pool = Pool::global();
     let kernel = MicroKernel::select(isa, compute);
     let left = random.values(m * k);
-    let left_operand = if left_rows {
-        Operand::rows(Matrix::f32(&left, m, k))
-    } else {
-        Operand::columns(Matrix::f32(&left, k, m))
-    };
+    let left_operand =
+        if left_rows { Operand::rows(Matrix::f32(&left, m, k)) } else { Operand::columns(Matrix::f32(&left, k, m)) };
     let right_operand = if right_rows {
         Operand::rows(Matrix::new(right.elements(), n, k))
     } else {
@@ -121,7 +127,8 @@ fn check(isa: Isa, compute: ComputeDtype, m: usize, n: usize, k: usize, left_row
     let words = buffer.words(packed_words(&kernel, m, k));
     let rows = pack_rows(&kernel, pool, &left_operand, words);
     let terms = [Term { rows: &rows, columns: right_operand, alpha }];
-    for (name, start) in [("overwrite", Start::Overwrite), ("accumulate", Start::Accumulate), ("bias", Start::Bias(&bias))]
+    for (name, start) in
+        [("overwrite", Start::Overwrite), ("accumulate", Start::Accumulate), ("bias", Start::Bias(&bias))]
     {
         let mut c = before.clone();
         product(&kernel, pool, &terms, start, &Target::new(&mut c, m, n));
