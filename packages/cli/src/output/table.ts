@@ -1,19 +1,18 @@
-/** Aligned columns; numbers-like cells to the right. */
+const numeric = /^[-+~≈]?[\d.,]+(\s?[%a-zA-Z/]+)?$/
+
+/** Aligned columns; those that hold nothing but numbers to the right. */
 export function formatTable(rows: readonly (readonly string[])[], gap = 2): string {
-  const columns = Math.max(0, ...rows.map((row) => row.length))
-  const widths = Array.from({ length: columns }, (_, column) =>
-    Math.max(0, ...rows.map((row) => (row[column] ?? '').length)),
-  )
-  const numeric = /^[-+~≈]?[\d.,]+(\s?[%a-zA-Z/]+)?$/
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => {
-          if (column === row.length - 1 && !numeric.test(cell)) return cell
-          return numeric.test(cell) ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0)
-        })
-        .join(' '.repeat(gap))
-        .trimEnd(),
-    )
-    .join('\n')
+  const count = Math.max(0, ...rows.map((row) => row.length))
+  const columns = Array.from({ length: count }, (_, column) => {
+    const cells = rows.map((row) => row[column] ?? '').filter((cell) => cell !== '')
+    return {
+      width: Math.max(0, ...cells.map((cell) => cell.length)),
+      isNumeric: cells.length > 0 && cells.every((cell) => numeric.test(cell)),
+    }
+  })
+  const cell = (text: string, column: number): string => {
+    const { width = 0, isNumeric = false } = columns[column] ?? {}
+    return isNumeric ? text.padStart(width) : text.padEnd(width)
+  }
+  return rows.map((row) => row.map(cell).join(' '.repeat(gap)).trimEnd()).join('\n')
 }

@@ -1,3 +1,4 @@
+import { relative } from 'node:path'
 import { formatBytes, formatDuration } from '@swift/core'
 import type { StepEvent } from '@swift/core'
 
@@ -40,4 +41,10 @@ export function stepLine(step: StepEvent): string {
     energy,
     `${formatDuration(step.remainingMs / 1000)} left`,
   ].join(' · ')
+}
+
+/** A path as one would type it here: relative when that is shorter. */
+export function formatPath(path: string): string {
+  const short = relative('.', path)
+  return short !== '' && short.length < path.length ? short : path
 }

@@ -4,6 +4,7 @@ import { createElement as h, type ReactElement } from 'react'
 import type { OutputMode } from '../output/output.ts'
 import { bySource, formatEnergy, formatWatts } from './format-values.ts'
 import { PlainView } from './plain-view.ts'
+import { sparkline } from './sparkline.ts'
 import type { TrainingView } from './start-view.ts'
 
 interface State {
@@ -11,16 +12,6 @@ interface State {
   readonly step: StepEvent | undefined
   readonly losses: readonly number[]
   readonly progress: string | undefined
-}
-
-const blocks = '▁▂▃▄▅▆▇█'
-
-/** Losses as blocks, the newest at the right. */
-export function sparkline(values: readonly number[], width: number): string {
-  const recent = values.slice(-width)
-  const low = Math.min(...recent)
-  const span = Math.max(...recent) - low || 1
-  return recent.map((value) => blocks[Math.min(7, Math.floor((8 * (value - low)) / span))] ?? '▁').join('')
 }
 
 function bar(fraction: number, width: number): string {
@@ -86,7 +77,7 @@ export function startLiveView(output: OutputMode): TrainingView {
   return {
     show: (event: TrainingEvent) => {
       if (event.type === 'step') {
-        state = { ...state, step: event, losses: [...state.losses, event.loss].slice(-400), progress: undefined }
+        state = { ...state, step: event, losses: [...state.losses, event.loss], progress: undefined }
       } else if (event.type === 'progress') {
         state = { ...state, progress: `${event.phase}: ${event.rows} rows, ${event.tokens} tokens` }
       } else if (event.type !== 'log') {

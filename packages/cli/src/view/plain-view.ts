@@ -1,6 +1,6 @@
 import { formatDuration, type TrainingEvent } from '@swift/core'
 import { printLine, type OutputMode } from '../output/output.ts'
-import { stepLine } from './format-values.ts'
+import { formatPath, stepLine } from './format-values.ts'
 import type { TrainingView } from './start-view.ts'
 
 /** One line per logged step, evaluation, checkpoint and note. */
@@ -23,8 +23,8 @@ export class PlainView implements TrainingView {
     switch (event.type) {
       case 'start':
         return event.resumedFrom === undefined
-          ? `run in ${event.runFolder}`
-          : `run in ${event.runFolder}, continuing after step ${event.resumedStep} (${event.resumedFrom})`
+          ? `run in ${formatPath(event.runFolder)}`
+          : `run in ${formatPath(event.runFolder)}, continuing after step ${event.resumedStep} (${formatPath(event.resumedFrom)})`
       case 'plan':
         return `\n${event.plan.print()}\n`
       case 'log':
@@ -34,7 +34,7 @@ export class PlainView implements TrainingView {
       case 'evaluation':
         return `evaluation at step ${event.step} · loss ${event.loss.toFixed(4)} · accuracy ${(100 * event.tokenAccuracy).toFixed(1)} %${event.isBest ? ' · best so far' : ''}`
       case 'checkpoint':
-        return `checkpoint ${event.path} · ${formatDuration(event.durationMs / 1000)}`
+        return `checkpoint ${formatPath(event.path)} · ${formatDuration(event.durationMs / 1000)}`
       case 'note':
         return `note ${event.code}: ${event.message}`
       default:

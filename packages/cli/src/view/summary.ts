@@ -4,10 +4,13 @@ import {
   formatDuration,
   formatEnergySplit,
   formatJoulesPerToken,
+  toJoules,
+  type EnergySplit,
   type TrainResult,
 } from '@swift/core'
 import { paint, printLine, type OutputMode } from '../output/output.ts'
 import { formatTable } from '../output/table.ts'
+import { formatEnergy, formatPath } from './format-values.ts'
 
 /** What the summary tells besides the result. */
 export interface SummaryContext {
@@ -19,13 +22,20 @@ export interface SummaryContext {
   readonly output: OutputMode
 }
 
+/** Kilowatt-hours with their interval, and the same in joules, which small runs are easier to read in. */
+function energyText(split: EnergySplit): string {
+  const joules = [split.measured, split.modelled].map((amount) => amount && formatEnergy(toJoules(amount.nanojoules)))
+  const present = joules.filter((text) => text !== undefined)
+  return `${formatEnergySplit(split)}${present.length === 0 ? '' : ` · ${present.join(' + ')}`}`
+}
+
 function energyRows(result: TrainResult): string[][] {
   const { energy } = result
   if (energy === undefined) return [['energy', `unavailable: ${result.energyUnavailable ?? 'no source'}`]]
   const rows = energy.rows.filter(({ key }) => key.startsWith('epoch:'))
   return [
-    ...rows.map(({ key, energy: split }) => [`energy ${key.replace(':', ' ')}`, formatEnergySplit(split)]),
-    ['energy in all', formatEnergySplit(energy.phases.energy)],
+    ...rows.map(({ key, energy: split }) => [`energy ${key.replace(':', ' ')}`, energyText(split)]),
+    ['energy in all', energyText(energy.phases.energy)],
     ...(result.tokens > 0 ? [['per token', formatJoulesPerToken(energy.phases.energy, result.tokens)]] : []),
     [
       'carbon',
@@ -60,8 +70,8 @@ export function printSummary(result: TrainResult, { command, values, output }: S
     ...(result.skippedSteps === 0 ? [] : [['skipped updates', String(result.skippedSteps)]]),
     ...energyRows(result),
     ...planRows(result),
-    ...(result.lastCheckpoint === undefined ? [] : [['checkpoint', result.lastCheckpoint]]),
-    ...(result.bestCheckpoint === undefined ? [] : [['best', result.bestCheckpoint]]),
+    ...(result.lastCheckpoint === undefined ? [] : [['checkpoint', formatPath(result.lastCheckpoint)]]),
+    ...(result.bestCheckpoint === undefined ? [] : [['best', formatPath(result.bestCheckpoint)]]),
   ]
   printLine()
   printLine(paint(output, 'bold', reason === 'finished' ? 'done' : reason))
@@ -69,7 +79,7 @@ export function printSummary(result: TrainResult, { command, values, output }: S
   if (result.resumeHint !== undefined) printLine(`\n${result.resumeHint}`)
   else if (result.lastCheckpoint !== undefined && values['tunerType'] !== 'full' && command === 'sft') {
     printLine(
-      `\ntry it: swift infer --model ${String(values['model'])} --adapter ${result.bestCheckpoint ?? result.lastCheckpoint}`,
+      `\ntry it: swift infer --model ${String(values['model'])} --adapter ${formatPath(result.bestCheckpoint ?? result.lastCheckpoint)}`,
     )
   }
 }
