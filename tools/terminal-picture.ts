@@ -30,19 +30,20 @@ function apply(style: Style, code: number): Style {
   return index >= 0 && index < 8 ? { ...style, colour: colours[index] ?? ink } : style
 }
 
+const escapeCharacter = String.fromCharCode(27)
+
 /** Runs of equal style in a line; the style goes on to the next line. */
 function readLine(line: string, start: Style): { readonly runs: readonly Run[]; readonly style: Style } {
   const runs: Run[] = []
   let style = start
   let column = 0
-  for (const part of line.split(/(\u001b\[[\d;]*m)/)) {
-    const codes = /^\u001b\[([\d;]*)m$/.exec(part)
-    if (codes !== null) {
-      for (const code of (codes[1] || '0').split(';')) style = apply(style, Number(code))
-    } else if (part !== '') {
-      runs.push({ ...style, text: part, column })
-      column += [...part].length
-    }
+  for (const [index, part] of line.split(escapeCharacter).entries()) {
+    const codes = index === 0 ? null : /^\[([\d;]*)m/.exec(part)
+    for (const code of codes === null ? [] : (codes[1] || '0').split(';')) style = apply(style, Number(code))
+    const text = codes === null ? part : part.slice(codes[0].length)
+    if (text === '') continue
+    runs.push({ ...style, text, column })
+    column += [...text].length
   }
   return { runs, style }
 }
