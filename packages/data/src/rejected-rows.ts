@@ -1,4 +1,4 @@
-import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { SwiftError } from '@swift/spec'
 import type { RejectionReason } from './row-problem.ts'
@@ -31,14 +31,35 @@ export function countByReason(rejected: readonly RejectedRow[]): Partial<Record<
   return Object.fromEntries([...counts].toSorted(([, left], [, right]) => right - left))
 }
 
-/** Writes rejected rows to `rejected_rows.jsonl` in a folder and returns the path. Written aside and renamed. */
+/**
+ * Writes rejected rows to `rejected_rows.jsonl` in a folder and returns the path. Written aside and renamed.
+ * @throws `ERR_DISK_FULL`, `ERR_FILE_WRITE`
+ */
 export async function writeRejectedRows(folder: string, rejected: readonly RejectedRow[]): Promise<string> {
-  await mkdir(folder, { recursive: true })
   const path = join(folder, 'rejected_rows.jsonl')
   const temporary = `${path}.${process.pid}.tmp`
-  await writeFile(temporary, rejected.map((row) => `${JSON.stringify(row)}\n`).join(''))
-  await rename(temporary, path)
+  try {
+    await mkdir(folder, { recursive: true })
+    await writeFile(temporary, rejected.map((row) => `${JSON.stringify(row)}\n`).join(''))
+    await rename(temporary, path)
+  } catch (cause) {
+    await rm(temporary, { force: true }).catch(() => undefined)
+    throw listError(path, rejected.length, cause)
+  }
   return path
+}
+
+/** Why the list could not be written. */
+function listError(path: string, count: number, cause: unknown): SwiftError {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause)
+  const isFull = code === 'ENOSPC' || code === 'EDQUOT'
+  return new SwiftError({
+    code: isFull ? 'ERR_DISK_FULL' : 'ERR_FILE_WRITE',
+    asked: `Listing ${count} unusable rows in ${path}`,
+    found: isFull ? `no space left on the device (${code})` : `the operating system said ${code}`,
+    remedy: isFull ? 'Free some space or choose another outputDir' : 'Check the folder and its permissions',
+    cause,
+  })
 }
 
 /** How many rows were read and which could not be used. */

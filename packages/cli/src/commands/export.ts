@@ -1,4 +1,5 @@
-import { resolve } from 'node:path'
+import { readdir, stat } from 'node:fs/promises'
+import { basename, resolve } from 'node:path'
 import { optionTables } from '@swift/core'
 import { SwiftError, type OptionTable } from '@swift/spec'
 import type { Command } from '../arguments/command.ts'
@@ -21,6 +22,22 @@ const exportOptions: OptionTable = {
   },
 }
 
+/** Refuses a folder that holds something: the export would take its place. */
+async function refuseTaken(folder: string): Promise<void> {
+  const found = await stat(folder).catch(() => undefined)
+  if (found === undefined) return
+  const names = found.isDirectory() ? await readdir(folder) : [basename(folder)]
+  if (names.length === 0) return
+  throw new SwiftError({
+    code: 'ERR_OUTPUT_EXISTS',
+    asked: `An export to ${folder}`,
+    found: found.isDirectory()
+      ? `it holds ${names.slice(0, 3).join(', ')}${names.length > 3 ? ', …' : ''}`
+      : 'it is a file',
+    remedy: 'Choose a folder that is new or empty; nothing was touched',
+  })
+}
+
 /** `swift export`. */
 export const exportCommand: Command = {
   name: 'export',
@@ -33,6 +50,7 @@ export const exportCommand: Command = {
   options: () => Promise.resolve({ export: exportOptions, model: optionTables.model }),
   run: async ({ values, output }) => {
     const folder = resolve(values['outputDir'] as string)
+    await refuseTaken(folder)
     const fourBit = values['quantBits'] !== undefined
     if (fourBit && values['adapter'] !== undefined) {
       throw new SwiftError({

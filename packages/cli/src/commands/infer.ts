@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
@@ -10,11 +10,13 @@ import {
   type GenerateOptions,
   type SwiftModel,
 } from '@swift/core'
-import { SwiftError, type ChatMessage, type OptionTable } from '@swift/spec'
+import type { OptionTable } from '@swift/spec'
 import type { Command, CommandCall } from '../arguments/command.ts'
 import { printJson, printLine } from '../output/output.ts'
 import { chat } from './chat.ts'
 import { modelFromValues } from './model-from-values.ts'
+import { openAnswers } from './open-answers.ts'
+import { readPrompts } from './read-prompts.ts'
 
 const inferOptions: OptionTable = {
   prompt: { type: 'string', description: 'Answer this and end. Without it and prompts, chat in the terminal.' },
@@ -26,53 +28,6 @@ const inferOptions: OptionTable = {
   system: { type: 'string', description: 'First message of every chat.' },
   raw: { type: 'boolean', default: false, description: 'Continue the prompt as it is, without the chat template.' },
   seed: { type: 'integer', default: 42, minimum: 0, description: 'Seed of the sampling.' },
-}
-
-type Prompt = string | readonly ChatMessage[]
-
-function promptOf(row: Readonly<Record<string, unknown>>, where: string): Prompt {
-  const { messages, prompt, query } = row
-  if (Array.isArray(messages))
-    return (messages as ChatMessage[]).filter(({ role }, index, all) => role !== 'assistant' || index < all.length - 1)
-  const text = prompt ?? query
-  if (typeof text === 'string') return text
-  throw new SwiftError({
-    code: 'ERR_PROMPT',
-    asked: `The prompt at ${where}`,
-    found: 'a row without prompt, query or messages',
-    remedy: 'Write one of them',
-  })
-}
-
-async function readPrompts(path: string): Promise<Prompt[]> {
-  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
-    throw new SwiftError({
-      code: 'ERR_FILE_OPEN',
-      asked: `Prompts from ${path}`,
-      found: (cause as NodeJS.ErrnoException).code ?? String(cause),
-      remedy: 'Check the path',
-      cause,
-    })
-  })
-  const lines = text
-    .split(/\r?\n/)
-    .map((line, index) => ({ line, index }))
-    .filter(({ line }) => line.trim() !== '')
-  return lines.map(({ line, index }) => {
-    if (!path.endsWith('.jsonl')) return line
-    try {
-      return promptOf(JSON.parse(line) as Record<string, unknown>, `${path}:${index + 1}`)
-    } catch (cause) {
-      if (SwiftError.isInstance(cause)) throw cause
-      throw new SwiftError({
-        code: 'ERR_PROMPT',
-        asked: `The prompt at ${path}:${index + 1}`,
-        found: 'a line that is not JSON',
-        remedy: 'Write one JSON object per line',
-        cause,
-      })
-    }
-  })
 }
 
 function generateOptions(values: Readonly<Record<string, unknown>>): GenerateOptions {
@@ -100,14 +55,15 @@ async function answerFile(
   { values, output }: CommandCall,
 ): Promise<string[]> {
   const prompts = await readPrompts(values['prompts'] as string)
+  const target = values['output'] as string | undefined
+  const save = target === undefined ? undefined : await openAnswers(target)
   const answers = await model.generateBatch(prompts, options)
-  const rows = answers.map((response, index) => JSON.stringify({ prompt: prompts[index], response }))
-  const target = values['output']
-  if (typeof target === 'string') {
-    await writeFile(target, `${rows.join('\n')}\n`)
+  const rows = answers.map((response, index) => ({ prompt: prompts[index], response }))
+  if (save !== undefined) {
+    await save(rows)
     if (!output.json) printLine(`${rows.length} answers in ${target}`)
-  } else if (output.json) for (const row of rows) printJson({ type: 'answer', ...(JSON.parse(row) as object) })
-  else for (const row of rows) printLine(row)
+  } else if (output.json) for (const row of rows) printJson({ type: 'answer', ...row })
+  else for (const row of rows) printLine(JSON.stringify(row))
   return answers
 }
 

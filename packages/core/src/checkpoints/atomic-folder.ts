@@ -26,9 +26,18 @@ async function syncTree(folder: string): Promise<void> {
 
 const fullDisk: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT', 'ERR_DISK_FULL'])
 
-/** Turns the errors of a full disk into `ERR_DISK_FULL`; leaves others as they are. */
+/** Turns the errors of a full disk into `ERR_DISK_FULL`, other ones of the system into `ERR_FILE_WRITE`; leaves the rest. */
 export function describeWriteError(error: unknown, asked: string): unknown {
   const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined
+  if (typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) && !fullDisk.has(code)) {
+    return new SwiftError({
+      code: 'ERR_FILE_WRITE',
+      asked,
+      found: `the operating system said ${code}; what was there before is as it was`,
+      remedy: 'Check the folder and its permissions, or choose another',
+      cause: error,
+    })
+  }
   if (!fullDisk.has(code)) return error
   return new SwiftError({
     code: 'ERR_DISK_FULL',
@@ -43,7 +52,7 @@ export function describeWriteError(error: unknown, asked: string): unknown {
  * Writes a folder so that a reader sees all of it or none of it, also after a power cut: into a temporary neighbour,
  * synced, then renamed over the target, then the parent synced.
  * @param write - writes the files into the folder it is given
- * @throws `ERR_DISK_FULL`; whatever `write` throws. The target is then as it was
+ * @throws `ERR_DISK_FULL`, `ERR_FILE_WRITE`; whatever `write` throws. The target is then as it was
  */
 export async function writeFolderAtomically(target: string, write: (folder: string) => Promise<void>): Promise<void> {
   const parent = dirname(target)

@@ -1,7 +1,7 @@
 import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { SwiftError } from '@swift/spec'
-import { removeIncomplete } from '../checkpoints/atomic-folder.ts'
+import { describeWriteError, removeIncomplete } from '../checkpoints/atomic-folder.ts'
 import { CheckpointStore } from '../checkpoints/checkpoint-store.ts'
 import { listCheckpoints } from '../checkpoints/list-checkpoints.ts'
 import { readTrainerState, type TrainerState } from '../checkpoints/trainer-state.ts'
@@ -39,11 +39,14 @@ function note(code: string, message: string): NoteEvent {
  * Makes a run folder, clears interrupted writes, and finds the checkpoint to continue from. When the run goes back to
  * an earlier checkpoint of its own, the later ones are set aside as `checkpoint-<step>.superseded`: they belong to
  * steps that are done again, and `auto` must not find them.
- * @throws `ERR_RUN_EXISTS` for a new run where one has checkpoints; `ERR_CHECKPOINT_MISSING`, `ERR_CHECKPOINT_INVALID`
+ * @throws `ERR_RUN_EXISTS` for a new run where one has checkpoints; `ERR_CHECKPOINT_MISSING`, `ERR_CHECKPOINT_INVALID`;
+ *   `ERR_DISK_FULL`, `ERR_FILE_WRITE` where it cannot be made
  */
 export async function openRunFolder(folder: string, resumeFrom: string | undefined): Promise<OpenedRunFolder> {
   const runFolder = resolve(folder)
-  await mkdir(runFolder, { recursive: true })
+  await mkdir(runFolder, { recursive: true }).catch((error: unknown) => {
+    throw describeWriteError(error, `The run folder ${runFolder}`)
+  })
   const left = await removeIncomplete(runFolder)
   const checkpoints = await listCheckpoints(runFolder)
   if (resumeFrom === undefined && checkpoints.length > 0) {

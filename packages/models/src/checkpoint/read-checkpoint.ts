@@ -20,17 +20,22 @@ export function readJsonFile(path: string): Readonly<Record<string, unknown>> | 
   } catch {
     return undefined
   }
-  try {
-    return JSON.parse(text) as Record<string, unknown>
-  } catch (cause) {
-    throw new SwiftError({
+  const invalid = (found: string, cause?: unknown): SwiftError =>
+    new SwiftError({
       code: 'ERR_CONFIG_INVALID',
       asked: `Reading ${path}`,
-      found: `it is not JSON (${cause instanceof Error ? cause.message : String(cause)})`,
+      found,
       remedy: 'Download or save it again',
       cause,
     })
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(text)
+  } catch (cause) {
+    throw invalid(`it is not JSON (${cause instanceof Error ? cause.message : String(cause)})`, cause)
   }
+  if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)) return parsed as Record<string, unknown>
+  throw invalid(`it holds ${Array.isArray(parsed) ? 'a list' : JSON.stringify(parsed)} instead of an object`)
 }
 
 /** Reads `config.json` of a folder. @throws `ERR_MODEL_MISSING`, `ERR_ARCHITECTURE_UNKNOWN`, `ERR_CONFIG_INVALID` */

@@ -15,6 +15,9 @@ function count(config: Json, name: string, fallback?: number): number {
   throw invalid(`${name} is ${JSON.stringify(value)}`, `Write a positive whole number for ${name}`)
 }
 
+/** More layers than any decoder has: a larger number is a damaged file, and would fill the memory with names. */
+const mostLayers = 10_000
+
 function positive(config: Json, name: string, fallback: number): number {
   const value = config[name] ?? fallback
   if (typeof value === 'number' && Number.isFinite(value) && value > 0) return value
@@ -88,7 +91,11 @@ export function readDecoderConfig(config: Json): DecoderConfig {
     )
   }
   const headExtent = count(config, 'head_dim', Math.floor(hiddenSize / heads))
+  if (headExtent % 2 !== 0) throw invalid(`a head of ${headExtent} values`, 'RoPE turns pairs: head_dim must be even')
   const layerCount = count(config, 'num_hidden_layers')
+  if (layerCount > mostLayers) {
+    throw invalid(`num_hidden_layers is ${layerCount}`, `Write a number of layers up to ${mostLayers}`)
+  }
   const maxPositionEmbeddings = count(config, 'max_position_embeddings', 2048)
   const quantization = config['quantization_config']
   return {

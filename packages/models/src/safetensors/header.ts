@@ -89,25 +89,38 @@ function topLevelKeys(text: string): string[] {
     else if (character === '"') {
       let end = at + 1
       while (end < text.length && text[end] !== '"') end += text[end] === '\\' ? 2 : 1
-      if (depth === 1 && /^\s*:/.test(text.slice(end + 1, end + 16)))
-        keys.push(JSON.parse(text.slice(at, end + 1)) as string)
+      let next = end + 1
+      while (next < text.length && ' \t\n\r'.includes(text[next] as string)) next += 1
+      if (depth === 1 && text[next] === ':') keys.push(JSON.parse(text.slice(at, end + 1)) as string)
       at = end
     }
   }
   return keys
 }
 
-function checkOverlap(path: string, tensors: ReadonlyMap<string, TensorEntry>): void {
+/** Every byte after the header belongs to one tensor, as in the reference implementation: what else is there hides. */
+function checkLayout(
+  path: string,
+  tensors: ReadonlyMap<string, TensorEntry>,
+  dataStart: number,
+  fileBytes: number,
+): void {
   const ordered = [...tensors]
     .filter(([, entry]) => entry.bytes > 0)
     .toSorted(([, a], [, b]) => a.byteOffset - b.byteOffset)
-  for (let index = 1; index < ordered.length; index++) {
-    const [name, entry] = ordered[index] as [string, TensorEntry]
-    const [before, previous] = ordered[index - 1] as [string, TensorEntry]
-    if (entry.byteOffset < previous.byteOffset + previous.bytes) {
-      throw safetensorsError('ERR_SAFETENSORS_HEADER', path, `${before} and ${name} overlap`)
-    }
+  const problem = (found: string): SwiftError => safetensorsError('ERR_SAFETENSORS_HEADER', path, found)
+  let gap: string | undefined
+  let end = dataStart
+  let before = 'the header'
+  for (const [name, { byteOffset, bytes }] of ordered) {
+    if (byteOffset < end) throw problem(`${before} and ${name} overlap`)
+    if (byteOffset > end) gap ??= `${byteOffset - end} bytes between ${before} and ${name} belong to no tensor`
+    end = byteOffset + bytes
+    before = name
   }
+  if (gap !== undefined) throw problem(gap)
+  if (end === fileBytes) return
+  throw problem(`${fileBytes - end} bytes at its end belong to no tensor`)
 }
 
 /**
@@ -135,13 +148,13 @@ export function parseSafetensorsHeader(
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
     throw safetensorsError('ERR_SAFETENSORS_HEADER', path, 'its header is not an object')
   }
-  const keys = topLevelKeys(text)
-  const repeated = keys.find((key, index) => keys.indexOf(key) !== index)
+  const seen = new Set<string>()
+  const repeated = topLevelKeys(text).find((key) => seen.has(key) || seen.add(key).size === 0)
   if (repeated !== undefined) throw safetensorsError('ERR_SAFETENSORS_HEADER', path, `${repeated} occurs twice`)
   const { __metadata__: metadata, ...entries } = parsed as Record<string, unknown>
   const tensors = new Map<string, TensorEntry>()
   for (const [name, raw] of Object.entries(entries)) tensors.set(name, readEntry(path, name, raw, dataStart, fileBytes))
-  checkOverlap(path, tensors)
+  checkLayout(path, tensors, dataStart, fileBytes)
   const strings = Object.entries((metadata ?? {}) as Record<string, unknown>).filter(
     ([, value]) => typeof value === 'string',
   )
