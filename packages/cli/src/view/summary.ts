@@ -76,8 +76,17 @@ export function printSummary(result: TrainResult, { command, values, output }: S
   printLine()
   printLine(paint(output, 'bold', reason === 'finished' ? 'done' : reason))
   printLine(formatTable(rows))
-  if (result.resumeHint !== undefined) printLine(`\n${result.resumeHint}`)
-  else if (result.lastCheckpoint !== undefined && values['tunerType'] !== 'full' && command === 'sft') {
+  if (result.resumeHint !== undefined) {
+    printLine(
+      `\nStep ${step} is saved. Go on with the same command and\n  --output-dir ${result.runFolder} --resume-from-checkpoint auto`,
+    )
+  }
+  if (
+    result.resumeHint === undefined &&
+    result.lastCheckpoint !== undefined &&
+    values['tunerType'] !== 'full' &&
+    command === 'sft'
+  ) {
     printLine(
       `\ntry it: swift infer --model ${String(values['model'])} --adapter ${formatPath(result.bestCheckpoint ?? result.lastCheckpoint)}`,
     )
