@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { runSwift, type SwiftRun } from './run-swift.ts'
-import { checkpointsOf, contentsOf, sftWords, writeSmallRun, type SmallRun } from './small-run.ts'
+import { checkpointsOf, contentsOf, sftWords, writeJsonLines, writeSmallRun, type SmallRun } from './small-run.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'swift-interrupt-'))
 const steps = 400
@@ -66,6 +66,29 @@ it('tells programs too, with --json', async () => {
     result: { reason: 'aborted', resumeHint: expect.stringContaining('resumeFromCheckpoint: auto') as string },
   })
   expect(checkpointsOf(output).length).toBe(1)
+})
+
+it('stops while the data are read, with nothing to save', async () => {
+  const output = join(root, 'reading')
+  const rows = Array.from({ length: 100_000 }, (_, index) => ({ query: `question ${index}?`, response: 'Belo' }))
+  const dataset = writeJsonLines(join(root, 'many.jsonl'), rows)
+  const interrupt = async (...more: string[]): Promise<SwiftRun> => {
+    let isSent = false
+    return runSwift(sftWords({ ...small, dataset }, output, ...more), {
+      onOutput: (child) => {
+        if (!isSent) child.kill('SIGINT')
+        isSent = true
+      },
+    })
+  }
+  const run = await interrupt()
+  expect(run.code, run.stderr).toBe(130)
+  expect(run.stderr).toBe('')
+  expect(run.stdout).toContain('stopped while the data were read')
+  expect(checkpointsOf(output)).toEqual([])
+  const asJson = await interrupt('--json')
+  expect(asJson.code, asJson.stderr).toBe(130)
+  expect(asJson.json().at(-1)).toEqual({ type: 'result', result: { reason: 'aborted', step: 0 } })
 })
 
 it('a second Ctrl-C stops at once, and what was saved is whole', async () => {

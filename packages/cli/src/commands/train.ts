@@ -18,6 +18,14 @@ async function train({ values, output }: CommandCall, kind: 'sft' | 'pt'): Promi
     if (output.json) printJson({ type: 'result', result })
     else printSummary(result, { command: kind, values, output })
     return result.reason === 'aborted' ? 130 : 0
+  } catch (error) {
+    // Reading rows ends with this error; from the first step on an interruption is a result.
+    const isInterrupted = interrupt.signal.aborted && error instanceof Error && error.name === 'AbortError'
+    if (!isInterrupted) throw error
+    await view.close()
+    if (output.json) printJson({ type: 'result', result: { reason: 'aborted', step: 0 } })
+    else printLine('stopped while the data were read: no step was made, and nothing saved before has changed')
+    return 130
   } finally {
     stopListening()
     await view.close()
