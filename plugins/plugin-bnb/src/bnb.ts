@@ -1,7 +1,7 @@
 import type { Quantizer } from '@swift/spec'
 import { dequantize, quantize4bit, type Tensor } from '@swift/tensor'
 import { readBnbConfig, writeBnbConfig } from './checkpoint-config.ts'
-import { exportWeight, importWeight } from './checkpoint-tensors.ts'
+import { exportWeight, importWeight, rememberSource } from './checkpoint-tensors.ts'
 import { acceptsLayer, bnbOptionTable, type BnbOptions } from './options.ts'
 
 /**
@@ -16,11 +16,14 @@ export const bnb: Quantizer<BnbOptions, Tensor> = {
   capabilities: { trainable: true, imports: true, exports: true },
   accepts: (layer, options) => acceptsLayer(layer.path, options),
   doQuantize: (weight, options) =>
-    quantize4bit(weight, {
-      dtype: options.bnb4bitQuantType,
-      doubleQuant: options.bnb4bitUseDoubleQuant,
-      block: options.blockSize,
-    }),
+    rememberSource(
+      quantize4bit(weight, {
+        dtype: options.bnb4bitQuantType,
+        doubleQuant: options.bnb4bitUseDoubleQuant,
+        block: options.blockSize,
+      }),
+      weight.dtype,
+    ),
   doDequantize: (weight) => dequantize(weight),
   doReadConfig: readBnbConfig,
   doWriteConfig: writeBnbConfig,

@@ -13,8 +13,13 @@ interface QuantState {
   readonly nested_offset?: number
 }
 
-/** Dtype that a weight was quantized from, for weights read from a checkpoint. */
 const sourceDtypes = new WeakMap<Tensor, string>()
+
+/** Remembers the dtype a weight was quantized from: checkpoints name it, and readers dequantize to it. */
+export function rememberSource(weight: Tensor, dtype: string): Tensor {
+  sourceDtypes.set(weight, dtype)
+  return weight
+}
 
 function importError(found: string): SwiftError {
   return new SwiftError({
@@ -77,8 +82,7 @@ export async function importWeight(
       ...(nested ? { nestedBlock: state.nested_blocksize as number, offset: state.nested_offset ?? 0 } : {}),
     })
   })
-  sourceDtypes.set(weight, state.dtype)
-  return weight
+  return rememberSource(weight, state.dtype)
 }
 
 function stateTensor(device: Device, state: QuantState): Tensor {

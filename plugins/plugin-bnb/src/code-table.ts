@@ -10,5 +10,6 @@ const fp4Magnitudes = [0, 0.0625, 8, 12, 4, 6, 2, 3]
 /** FP4 values by code (sign bit, then three bits), divided by 12 as bitsandbytes does. */
 export const fp4Codes: readonly number[] = [
   ...fp4Magnitudes.map((value) => value / 12),
-  ...fp4Magnitudes.map((value) => -value / 12),
+  // bitsandbytes stores the second zero without a sign.
+  ...fp4Magnitudes.map((value) => 0 - value / 12),
 ]

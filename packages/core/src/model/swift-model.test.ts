@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -48,6 +49,30 @@ async function golden(name: string): Promise<{ ids: readonly number[]; adapter: 
   }
 }
 
+/** Tensors of a safetensors file as they are stored, in the order of their names. */
+function storedTensors(path: string): ReadonlyMap<string, { dtype: string; shape: readonly number[]; data: string }> {
+  const bytes = readFileSync(path)
+  const start = 8 + Number(bytes.readBigUInt64LE())
+  const { __metadata__: _metadata, ...entries } = JSON.parse(bytes.toString('utf8', 8, start)) as Record<
+    string,
+    { readonly dtype: string; readonly shape: readonly number[]; readonly data_offsets: readonly [number, number] }
+  >
+  const names = Object.keys(entries).toSorted()
+  return new Map(
+    names.map((name) => {
+      const { dtype, shape, data_offsets: offsets = [0, 0] } = entries[name] ?? { dtype: '', shape: [] }
+      const data = bytes.subarray(start + offsets[0], start + offsets[1])
+      // What describes a quantized weight is JSON, whose spaces do not count.
+      const isText = name.includes('quant_state')
+      return [name, { dtype, shape: isText ? [] : shape, data: isText ? canonical(data) : data.toString('base64') }]
+    }),
+  )
+}
+
+function canonical(data: Buffer): string {
+  return JSON.stringify(Object.entries(JSON.parse(data.toString()) as object).toSorted())
+}
+
 describe('adapters', () => {
   it.each([
     ['lora-all-linear', 'qwen3'],
@@ -80,6 +105,16 @@ describe('adapters', () => {
     using model = await SwiftModel.fromPretrained(base, { ...exact, adapter: perturbed })
     await model.save(folder)
     expect((await readdir(folder)).toSorted()).toEqual(['adapter_config.json', 'adapter_model.safetensors'])
+    expect(storedTensors(join(folder, 'adapter_model.safetensors'))).toEqual(
+      storedTensors(join(perturbed, 'adapter_model.safetensors')),
+    )
+    const config = async (from: string): Promise<Record<string, unknown>> =>
+      JSON.parse(await readFile(join(from, 'adapter_config.json'), 'utf8')) as Record<string, unknown>
+    const { base_model_name_or_path: basePath, ...ours } = await config(folder)
+    expect(basePath).toBe(base)
+    expect(await config(perturbed)).toMatchObject(ours)
+    for (const name of ['peft_type', 'task_type', 'r', 'lora_alpha', 'target_modules'])
+      expect(ours).toHaveProperty(name)
     using again = await SwiftModel.fromPretrained(base, { ...exact, adapter: folder })
     const ids = [5, 9, 200, 31]
     expect(await logits(again, ids)).toEqual(await logits(model, ids))
@@ -121,6 +156,24 @@ describe('quantization', () => {
     using again = await SwiftModel.fromPretrained(folder, exact)
     expect(again.network.linears()[0]?.weight.value.dtype).toBe('nf4')
     expect(await logits(again, ids)).toEqual(await logits(model, ids))
+  })
+
+  it.each([
+    ['nf4', true, 'qwen3-nf4-double'],
+    ['fp4', false, 'qwen3-fp4'],
+  ] as const)('writes %s, double %s, with the very bytes of bitsandbytes', async (type, isDouble, name) => {
+    const folder = join(root, name)
+    using model = await SwiftModel.fromPretrained(base, {
+      ...exact,
+      loadIn4bit: true,
+      bnb4bitQuantType: type,
+      bnb4bitUseDoubleQuant: isDouble,
+    })
+    await model.save(folder)
+    const ours = storedTensors(join(folder, 'model.safetensors'))
+    const theirs = storedTensors(join(goldens, 'bnb', name, 'model.safetensors'))
+    expect([...ours.keys()]).toEqual([...theirs.keys()])
+    for (const [key, tensor] of theirs) expect(ours.get(key), key).toEqual(tensor)
   })
 })
 
