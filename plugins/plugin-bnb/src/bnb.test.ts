@@ -35,6 +35,14 @@ describe('bitsandbytes options', () => {
     expect(accepts('model.layers.0.mlp.up_proj', ['up_proj'])).toBe(false)
   })
 
+  it('writes a configuration whose numbers Python reads with the types it wants', () => {
+    const written = bnb.doWriteConfig?.(options) ?? {}
+    expect(written).toMatchObject({ quant_method: 'bitsandbytes', load_in_4bit: true, bnb_4bit_quant_type: 'nf4' })
+    // A whole float such as 6.0 would be written as 6, an int in Python: transformers raises a TypeError.
+    expect(Object.values(written).filter((value) => typeof value === 'number')).toEqual([])
+    expect(bnb.doReadConfig?.(written)).toEqual(options)
+  })
+
   it('refuses 8-bit checkpoints by name', () => {
     expect(() => bnb.doReadConfig?.({ quant_method: 'bitsandbytes', load_in_8bit: true })).toThrow(/LLM\.int8/)
   })

@@ -23,7 +23,10 @@ export function readBnbConfig(config: Readonly<Record<string, unknown>>): BnbOpt
   }
 }
 
-/** The `quantization_config` that transformers and serving engines read. */
+/**
+ * The `quantization_config` that transformers and serving engines read. `llm_int8_threshold` is left out: Python wants it
+ * with a decimal point, which JSON from JavaScript does not write, and refuses the checkpoint otherwise.
+ */
 export function writeBnbConfig(options: BnbOptions): Readonly<Record<string, unknown>> {
   return {
     _load_in_4bit: true,
@@ -35,7 +38,6 @@ export function writeBnbConfig(options: BnbOptions): Readonly<Record<string, unk
     llm_int8_enable_fp32_cpu_offload: false,
     llm_int8_has_fp16_weight: false,
     llm_int8_skip_modules: options.skipModules.length > 0 ? options.skipModules : null,
-    llm_int8_threshold: 6,
     load_in_4bit: true,
     load_in_8bit: false,
     quant_method: 'bitsandbytes',
