@@ -77,16 +77,10 @@ export function printSummary(result: TrainResult, { command, values, output }: S
   printLine(paint(output, 'bold', reason === 'finished' ? 'done' : reason))
   printLine(formatTable(rows))
   if (result.resumeHint !== undefined) {
-    printLine(
-      `\nStep ${step} is saved. Go on with the same command and\n  --output-dir ${result.runFolder} --resume-from-checkpoint auto`,
-    )
-  }
-  if (
-    result.resumeHint === undefined &&
-    result.lastCheckpoint !== undefined &&
-    values['tunerType'] !== 'full' &&
-    command === 'sft'
-  ) {
+    const folder = formatPath(result.runFolder)
+    printLine(`\nStep ${step} is saved. Go on with the same command and`)
+    printLine(`  --output-dir ${folder} --resume-from-checkpoint auto`)
+  } else if (result.lastCheckpoint !== undefined && values['tunerType'] !== 'full' && command === 'sft') {
     printLine(
       `\ntry it: swift infer --model ${String(values['model'])} --adapter ${formatPath(result.bestCheckpoint ?? result.lastCheckpoint)}`,
     )
