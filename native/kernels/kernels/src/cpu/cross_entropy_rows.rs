@@ -73,23 +73,32 @@ impl RowState {
     }
 }
 
-/// Loads the vector at `index`, or its first `length - index` lanes; the others are `filler`.
-#[inline(always)]
-fn each_vector<S: Simd>(s: S, row: &mut [f32], filler: f32, mut body: impl FnMut(S::F) -> S::F) {
-    let whole = row.len() / S::LANES * S::LANES;
-    let pointer = row.as_mut_ptr();
-    for index in (0..whole).step_by(S::LANES) {
-        // SAFETY: `index + LANES` is at most the length.
-        unsafe { s.store(pointer.add(index), body(s.load(pointer.add(index)))) };
-    }
-    let rest = row.len() - whole;
-    if rest > 0 {
-        let mut last = [filler; 16];
-        last[..rest].copy_from_slice(&row[whole..]);
-        // SAFETY: `last` holds 16 values, at least one vector of every instruction set.
-        unsafe { s.store(last.as_mut_ptr(), body(s.load(last.as_ptr()))) };
-        row[whole..].copy_from_slice(&last[..rest]);
-    }
+/// Replaces each vector of a row by an expression of it; lanes beyond the row hold `filler`. A macro rather than a
+/// function of a closure, because a closure would be compiled without the instruction set of its surroundings.
+macro_rules! each_vector {
+    ($s:ident, $row:expr, $filler:expr, |$value:ident| $body:expr) => {{
+        let row: &mut [f32] = $row;
+        let whole = row.len() / S::LANES * S::LANES;
+        let pointer = row.as_mut_ptr();
+        for index in (0..whole).step_by(S::LANES) {
+            // SAFETY: `index + LANES` is at most the length.
+            let $value = unsafe { $s.load(pointer.add(index)) };
+            let result = $body;
+            // SAFETY: as above.
+            unsafe { $s.store(pointer.add(index), result) };
+        }
+        let rest = row.len() - whole;
+        if rest > 0 {
+            let mut last = [$filler; 16];
+            last[..rest].copy_from_slice(&row[whole..]);
+            // SAFETY: `last` holds 16 values, at least one vector of every instruction set.
+            let $value = unsafe { $s.load(last.as_ptr()) };
+            let result = $body;
+            // SAFETY: as above.
+            unsafe { $s.store(last.as_mut_ptr(), result) };
+            row[whole..].copy_from_slice(&last[..rest]);
+        }
+    }};
 }
 
 /// Turns raw logits of a chunk into logits and takes them into the state; returns exp(old largest − new
@@ -117,7 +126,7 @@ impl Kernel for Absorb<'_> {
     fn run<S: Simd>(self, s: S) -> f32 {
         let Absorb { row, state, target, transform, gradient, entropy } = self;
         let mut largest = s.splat(f32::NEG_INFINITY);
-        each_vector(s, row, f32::NEG_INFINITY, |z| {
+        each_vector!(s, row, f32::NEG_INFINITY, |z| {
             let l = transform.logit(s, z);
             largest = s.max(largest, l);
             l
@@ -136,7 +145,7 @@ impl Kernel for Absorb<'_> {
         let shift = s.splat(state.largest);
         let (mut sum, mut weighted) = (s.splat(0.0), s.splat(0.0));
         let zero = s.splat(0.0);
-        each_vector(s, row, f32::NEG_INFINITY, |l| {
+        each_vector!(s, row, f32::NEG_INFINITY, |l| {
             let e = exp(s, s.sub(l, shift));
             sum = s.add(sum, e);
             if entropy {
@@ -182,7 +191,8 @@ impl Kernel for Differentiate<'_> {
         let shift = s.splat(log_sum_exp);
         let minus = s.splat(-d_log_prob);
         let zero = s.splat(0.0);
-        let term = |l: S::F| {
+        each_vector!(s, row, 0.0, |z| {
+            let l = transform.logit(s, z);
             let log_p = s.sub(l, shift);
             let p = exp(s, log_p);
             let mut factor = minus;
@@ -191,11 +201,6 @@ impl Kernel for Differentiate<'_> {
                 let spread = s.select(finite, s.add(log_p, s.splat(value)), zero);
                 factor = s.fnma(s.splat(upstream), spread, factor);
             }
-            (p, factor)
-        };
-        each_vector(s, row, 0.0, |z| {
-            let l = transform.logit(s, z);
-            let (p, factor) = term(l);
             s.mul(s.mul(factor, p), transform.slope(s, l))
         });
         if let (Some(index), Some(raw)) = (target, raw) {

@@ -4,7 +4,7 @@
 //! its own that are added in order afterwards: no atomics, and the same bits for the same shapes.
 
 use super::micro::{Product, panel_width};
-use super::pack::{Head, Queries, Rows, SoftCap, mask, pack_rows, panel_floats, round_line, take, with_scratch};
+use super::pack::{Head, Queries, Rows, Scratch, SoftCap, mask, pack_rows, panel_floats, round_line, take};
 use super::plan::{Geometry, Segment, TILE_KEYS};
 use crate::cpu::simd::math::exp2_nonpositive;
 use crate::cpu::simd::{Kernel, Simd};
@@ -84,17 +84,17 @@ impl Kernel for Backward<'_> {
             TILE_KEYS * padded,
             panel_floats::<S>(dim, TILE_KEYS),
         ];
-        with_scratch(sizes.iter().map(|size| round_line(*size)).sum(), |mut scratch| {
-            let [query_columns, query_rows, output_columns, output_rows, lse, delta, dq, weights, gradients, keys] =
-                sizes.map(|size| take(&mut scratch, size));
-            let mut operands = Block { query_columns, query_rows, output_columns, output_rows, lse, delta, dq };
-            let mut tiles = Tiles { weights, gradients, keys };
-            for index in (self.share..self.segment.queries.div_ceil(block)).step_by(self.shares) {
-                let first = index * block;
-                let count = block.min(self.segment.queries - first);
-                self.query_block(s, first, count, &mut operands, &mut tiles);
-            }
-        });
+        let mut memory = Scratch::take(sizes.iter().map(|size| round_line(*size)).sum());
+        let mut scratch = memory.floats();
+        let [query_columns, query_rows, output_columns, output_rows, lse, delta, dq, weights, gradients, keys] =
+            sizes.map(|size| take(&mut scratch, size));
+        let mut operands = Block { query_columns, query_rows, output_columns, output_rows, lse, delta, dq };
+        let mut tiles = Tiles { weights, gradients, keys };
+        for index in (self.share..self.segment.queries.div_ceil(block)).step_by(self.shares) {
+            let first = index * block;
+            let count = block.min(self.segment.queries - first);
+            self.query_block(s, first, count, &mut operands, &mut tiles);
+        }
     }
 }
 

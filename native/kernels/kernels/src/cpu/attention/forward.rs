@@ -4,9 +4,7 @@
 //! are read where they lie, and the softmax over keys runs down columns without horizontal sums.
 
 use super::micro::Product;
-use super::pack::{
-    Head, Queries, Rows, SoftCap, mask, pack_rows, panel_floats, round_line, take, widen_rows, with_scratch,
-};
+use super::pack::{Head, Queries, Rows, Scratch, SoftCap, mask, pack_rows, panel_floats, round_line, take, widen_rows};
 use super::plan::{Geometry, Segment, TILE_KEYS, Task};
 use crate::cpu::simd::math::{exp2_nonpositive, log};
 use crate::cpu::simd::{Kernel, Simd};
@@ -57,50 +55,49 @@ impl Kernel for Forward<'_> {
             padded,
             widened,
         ];
-        with_scratch(sizes.iter().map(|size| round_line(*size)).sum(), |mut scratch| {
-            let [query, scores, values, output, highest, total, alpha, keys] =
-                sizes.map(|size| take(&mut scratch, size));
-            // The softmax works in base 2: log₂e is part of the scale.
-            let unit = if geometry.softcap > 0.0 { geometry.scale } else { geometry.scale * LOG2_E };
-            self.queries().pack_transposed::<S>(&geometry, unit, query);
-            highest.fill(LOWEST);
-            total.fill(0.0);
-            let low = self.segment.position + self.task.first;
-            let (start, end) = geometry.visible(low, low + self.task.count - 1, self.segment.keys);
-            let mut first = start;
-            if start == end {
-                output.fill(0.0);
+        let mut memory = Scratch::take(sizes.iter().map(|size| round_line(*size)).sum());
+        let mut scratch = memory.floats();
+        let [query, scores, values, output, highest, total, alpha, keys] = sizes.map(|size| take(&mut scratch, size));
+        // The softmax works in base 2: log₂e is part of the scale.
+        let unit = if geometry.softcap > 0.0 { geometry.scale } else { geometry.scale * LOG2_E };
+        self.queries().pack_transposed::<S>(&geometry, unit, query);
+        highest.fill(LOWEST);
+        total.fill(0.0);
+        let low = self.segment.position + self.task.first;
+        let (start, end) = geometry.visible(low, low + self.task.count - 1, self.segment.keys);
+        let mut first = start;
+        if start == end {
+            output.fill(0.0);
+        }
+        while first < end {
+            let count = TILE_KEYS.min(end - first);
+            self.score(s, (first, count), padded, query, keys, scores);
+            mask(&geometry, scores, padded, (low, self.task.count), (first, count), f32::NEG_INFINITY);
+            s.call(Softmax { scores: &mut scores[..count * padded], padded, highest, total, alpha });
+            if first > start {
+                rescale(s, output, wide, &alpha[..rows]);
             }
-            while first < end {
-                let count = TILE_KEYS.min(end - first);
-                self.score(s, (first, count), padded, query, keys, scores);
-                mask(&geometry, scores, padded, (low, self.task.count), (first, count), f32::NEG_INFINITY);
-                s.call(Softmax { scores: &mut scores[..count * padded], padded, highest, total, alpha });
-                if first > start {
-                    rescale(s, output, wide, &alpha[..rows]);
+            pack_rows(s, self.head(self.v), self.segment.key + first, count, values);
+            // SAFETY: extents match the scratch sizes above.
+            unsafe {
+                Product {
+                    m: rows,
+                    n: wide,
+                    k: count,
+                    a: scores.as_ptr(),
+                    a_row: 1,
+                    a_column: padded,
+                    b: values.as_ptr(),
+                    panel: count * super::micro::panel_width::<S>(),
+                    c: output.as_mut_ptr(),
+                    c_row: wide,
+                    accumulate: first > start,
                 }
-                pack_rows(s, self.head(self.v), self.segment.key + first, count, values);
-                // SAFETY: extents match the scratch sizes above.
-                unsafe {
-                    Product {
-                        m: rows,
-                        n: wide,
-                        k: count,
-                        a: scores.as_ptr(),
-                        a_row: 1,
-                        a_column: padded,
-                        b: values.as_ptr(),
-                        panel: count * super::micro::panel_width::<S>(),
-                        c: output.as_mut_ptr(),
-                        c_row: wide,
-                        accumulate: first > start,
-                    }
-                    .multiply(s);
-                }
-                first += count;
+                .multiply(s);
             }
-            self.finish(s, output, wide, highest, total);
-        });
+            first += count;
+        }
+        self.finish(s, output, wide, highest, total);
     }
 }
 

@@ -4,7 +4,7 @@ use super::micro::panel_width;
 use super::plan::Geometry;
 use crate::cpu::simd::math::tanh;
 use crate::cpu::simd::{Kernel, Simd};
-use std::cell::RefCell;
+use std::cell::Cell;
 
 /// Rows of keys or values: `rows` × kv_heads × dim.
 #[derive(Clone, Copy)]
@@ -213,20 +213,38 @@ impl Kernel for SoftCap<'_> {
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
-/// Runs `body` with this thread's scratch memory of at least `floats` elements, 64-byte aligned, with
-/// unspecified contents. It is kept between calls, so that a steady step allocates nothing.
-pub fn with_scratch<R>(floats: usize, body: impl FnOnce(&mut [f32]) -> R) -> R {
-    SCRATCH.with(|scratch| {
-        let mut scratch = scratch.borrow_mut();
-        if scratch.len() < floats + 16 {
-            scratch.resize(floats + 16, 0.0);
+/// This thread's scratch memory, 64-byte aligned, with unspecified contents. It goes back when dropped and is kept
+/// between calls, so that a steady step allocates nothing. A value rather than a closure's argument: vector code
+/// inside a closure would be compiled without the caller's instruction set.
+pub struct Scratch {
+    memory: Vec<f32>,
+    floats: usize,
+}
+
+impl Scratch {
+    /// At least `floats` elements.
+    pub fn take(floats: usize) -> Self {
+        let mut memory = SCRATCH.take();
+        if memory.len() < floats + 16 {
+            memory.resize(floats + 16, 0.0);
         }
-        let skip = scratch.as_ptr().align_offset(64);
-        body(&mut scratch[skip..skip + floats])
-    })
+        Self { memory, floats }
+    }
+
+    /// The elements.
+    pub fn floats(&mut self) -> &mut [f32] {
+        let skip = self.memory.as_ptr().align_offset(64);
+        &mut self.memory[skip..skip + self.floats]
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        SCRATCH.set(std::mem::take(&mut self.memory));
+    }
 }
 
 /// Takes the next `floats` elements (rounded up to a cache line) off the front of `scratch`.

@@ -86,7 +86,10 @@ unsafe fn transpose_avx512(job: Transpose) {
                     t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
                     t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
                 }
-                let pairs = t.map(|v| _mm512_castps_pd(v));
+                let mut pairs = [_mm512_setzero_pd(); 16];
+                for i in 0..16 {
+                    pairs[i] = _mm512_castps_pd(t[i]);
+                }
                 for i in 0..4 {
                     // r[4i + j] holds word 4l + j of lanes 4i..4i+4 in its 128-bit part l.
                     r[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(pairs[4 * i], pairs[4 * i + 2]));

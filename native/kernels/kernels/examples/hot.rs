@@ -1,0 +1,173 @@
+//! Times the ops of a training step in processor time of one thread, against the register loop of the same
+//! instruction set; other work on the machine disturbs it little.
+//!
+//! ```sh
+//! SWIFT_THREADS=1 cargo run --release -p swift-kernels --example hot [name part] [float32]
+//! ```
+
+use std::collections::BTreeMap;
+use std::env::args;
+use swift_kernels::backend::{Backend, Call, View};
+use swift_kernels::cpu::gemm::kernel::PanelWord;
+use swift_kernels::cpu::isa::Isa;
+use swift_kernels::cpu::pool::Pool;
+use swift_kernels::cpu::roofline::peak_gflops;
+use swift_kernels::cpu::{CpuBackend, CpuStorage};
+use swift_kernels::dtype::DType;
+use swift_kernels::ops::{Attributes, InferCall, find};
+use swift_kernels::rng::normal_at;
+use swift_kernels::shape::TensorSpec;
+
+type Values = BTreeMap<&'static str, f64>;
+
+struct Operand {
+    spec: TensorSpec,
+    storage: CpuStorage,
+}
+
+struct Bench {
+    backend: CpuBackend,
+    filter: Option<String>,
+    peak: f64,
+}
+
+/// Seconds of processor time of this thread.
+fn thread_seconds() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel fills the structure.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
+}
+
+impl Bench {
+    fn floats(&mut self, shape: &[usize], deviation: f32) -> Operand {
+        let count: usize = shape.iter().product();
+        let values: Vec<f32> = (0..count as u64).map(|index| deviation * normal_at(7, index % 65_537) as f32).collect();
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.upload(DType::F32, shape, &bytes)
+    }
+
+    fn bf16(&mut self, shape: &[usize], deviation: f32) -> Operand {
+        let count: usize = shape.iter().product();
+        let bytes: Vec<u8> = (0..count as u64)
+            .flat_map(|index| half::bf16::from_f32(deviation * normal_at(9, index % 65_537) as f32).to_le_bytes())
+            .collect();
+        self.upload(DType::BF16, shape, &bytes)
+    }
+
+    fn ints(&mut self, values: &[i32]) -> Operand {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.upload(DType::I32, &[values.len()], &bytes)
+    }
+
+    fn upload(&mut self, dtype: DType, shape: &[usize], bytes: &[u8]) -> Operand {
+        let spec = TensorSpec::new(dtype, shape.to_vec());
+        let storage = self.backend.upload(&spec, bytes).expect("memory for an operand");
+        Operand { spec, storage }
+    }
+
+    /// Runs an op until it has used a second; prints the best time and returns the last outputs.
+    fn time(&mut self, label: &str, op: &str, inputs: &[Option<&Operand>], values: &Values) -> Vec<Operand> {
+        let op = find(op).expect("a declared op");
+        let numbers: Vec<f64> = op
+            .attributes
+            .iter()
+            .map(|known| values.get(known.name).copied().or(known.default).unwrap_or(0.0))
+            .collect();
+        let attributes = Attributes { op, values: &numbers, rest: &[] };
+        let specs: Vec<Option<&TensorSpec>> = inputs.iter().map(|input| input.map(|operand| &operand.spec)).collect();
+        let inferred = (op.infer)(&InferCall { inputs: &specs, attributes }).expect("valid operands");
+        let is_wanted = self.filter.as_ref().is_none_or(|part| label.contains(part.as_str()));
+        let (mut best, mut spent, mut outputs) = (f64::INFINITY, 0.0, Vec::new());
+        while outputs.is_empty() || (is_wanted && spent < 1.0) {
+            for Operand { storage, .. } in outputs.drain(..) {
+                self.backend.release(storage);
+            }
+            outputs = inferred
+                .outputs
+                .iter()
+                .map(|spec| Operand { spec: spec.clone(), storage: self.backend.allocate(spec).expect("memory") })
+                .collect();
+            let view = |operand: &Operand| -> View<'_, CpuStorage> {
+                // SAFETY: only widens the borrow to the call below, which ends before the operands do.
+                let operand: &'static Operand = unsafe { &*std::ptr::from_ref(operand) };
+                View { spec: &operand.spec, storage: &operand.storage, offset: 0 }
+            };
+            let call = Call {
+                inputs: inputs.iter().map(|input| input.map(view)).collect(),
+                outputs: outputs.iter().map(view).collect(),
+                attributes,
+            };
+            let start = thread_seconds();
+            self.backend.execute(&call).expect("the op runs");
+            let seconds = thread_seconds() - start;
+            best = best.min(seconds);
+            spent += seconds;
+        }
+        if is_wanted {
+            let gflops = inferred.flops as f64 / best * 1e-9;
+            println!(
+                "{label:34} {:9.3} ms {gflops:8.1} GFLOP/s {:5.1} % {:7.1} GB/s",
+                1e3 * best,
+                100.0 * gflops / self.peak,
+                inferred.bytes as f64 / best * 1e-9
+            );
+        }
+        outputs
+    }
+}
+
+fn main() {
+    let words: Vec<String> = args().skip(1).collect();
+    let float32 = words.iter().any(|word| word == "float32");
+    let isa = Isa::select().expect("an instruction set");
+    let word = if isa.has_native_bf16() && !float32 { PanelWord::Bf16Pair } else { PanelWord::F32 };
+    let peak = (0..20).map(|_| peak_gflops(Pool::global(), isa, word)).fold(0.0, f64::max);
+    println!("{} threads, {}, {peak:.0} GFLOP/s from registers", Pool::global().threads(), isa.name());
+    let filter = words.into_iter().find(|word| word != "float32");
+    let mut bench = Bench { backend: CpuBackend::with_isa(isa), filter, peak };
+    let compute = Values::from([("bfloat16", f64::from(u8::from(!float32)))]);
+    let with = |more: &[(&'static str, f64)]| -> Values { compute.clone().into_iter().chain(more.to_vec()).collect() };
+
+    let tokens = 512;
+    for (n, k) in [(2048, 1024), (1024, 2048), (3072, 1024), (1024, 3072)] {
+        let (x, w) = (bench.floats(&[tokens, k], 1.0), bench.bf16(&[n, k], 0.02));
+        let (a, b) = (bench.floats(&[16, k], 0.02), bench.floats(&[n, 16], 0.02));
+        let dy = bench.floats(&[tokens, n], 1e-3);
+        let branch = [Some(&x), Some(&w), None, Some(&a), Some(&b)];
+        let outputs = bench.time(&format!("linear {n}x{k}"), "linear", &branch, &compute);
+        let operands = [Some(&dy), Some(&w), Some(&a), Some(&b)];
+        let label = format!("linearInputGradient {n}x{k}");
+        let gradients = bench.time(&label, "linearInputGradient", &operands, &compute);
+        let operands = [Some(&dy), Some(&x), Some(&outputs[1]), Some(&a), Some(&b), Some(&gradients[1])];
+        bench.time(&format!("linearLoraGradient {n}x{k}"), "linearLoraGradient", &operands, &compute);
+        let quantized = bench.time(&format!("quantize {n}x{k}"), "quantize4", &[Some(&w)], &compute);
+        let operands = [Some(&x), Some(&quantized[0]), None, Some(&a), Some(&b)];
+        bench.time(&format!("linear nf4 {n}x{k}"), "linear", &operands, &compute);
+        let operands = [Some(&dy), Some(&quantized[0]), Some(&a), Some(&b)];
+        bench.time(&format!("linearInputGradient nf4 {n}x{k}"), "linearInputGradient", &operands, &compute);
+    }
+
+    let (q, k) = (bench.floats(&[tokens, 16, 128], 1.0), bench.floats(&[tokens, 8, 128], 1.0));
+    let v = bench.floats(&[tokens, 8, 128], 1.0);
+    let offsets = bench.ints(&[0, tokens as i32]);
+    let attention = with(&[("causal", 1.0)]);
+    let operands = [Some(&q), Some(&k), Some(&v), Some(&offsets)];
+    let outputs = bench.time("attention", "attention", &operands, &attention);
+    let d_output = bench.floats(&[tokens, 16, 128], 1e-3);
+    let (o, lse) = (&outputs[0], &outputs[1]);
+    let operands = [Some(&d_output), Some(&q), Some(&k), Some(&v), Some(o), Some(lse), Some(&offsets)];
+    bench.time("attentionBackward", "attentionBackward", &operands, &attention);
+
+    let positions = bench.ints(&(0..tokens as i32).collect::<Vec<_>>());
+    let frequencies = bench.floats(&[64], 0.01);
+    bench.time("rope", "rope", &[Some(&q), Some(&positions), Some(&frequencies)], &compute);
+    let (gate, up) = (bench.floats(&[tokens, 3072], 1.0), bench.floats(&[tokens, 3072], 1.0));
+    bench.time("swiglu", "swiglu", &[Some(&gate), Some(&up)], &compute);
+
+    let (hidden, head) = (bench.floats(&[tokens, 1024], 1.0), bench.bf16(&[151_936, 1024], 0.02));
+    let targets = bench.ints(&(0..tokens as i32).map(|index| index * 293 % 151_936).collect::<Vec<_>>());
+    let training = with(&[("needHidden", 1.0)]);
+    let operands = [Some(&hidden), Some(&head), Some(&targets), None];
+    bench.time("linearCrossEntropy", "linearCrossEntropy", &operands, &training);
+}
