@@ -10,5 +10,8 @@ export const {
   NativeStreamDecoder,
   cpuInfo,
   opTable,
+  rooflineBandwidth,
+  rooflineInt8,
+  rooflinePeak,
   trainByteLevelTokenizer,
 } = binding

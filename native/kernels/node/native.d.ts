@@ -71,6 +71,11 @@ export declare class NativeRuntime {
   flush(device: number): Promise<void>
   /** Queues a mark (edge 0 = begin, 1 = end) in stream order. */
   mark(device: number, token: number, edge: number): void
+  /**
+   * Resolves with the times of the ops recorded so far, in stream order, and records the ops queued after this
+   * call (`on`) or stops. Nothing is recorded, and nothing costs, before the first call.
+   */
+  recordOps(device: number, on: boolean): Promise<NativeOpTime[]>
   /** Figures of a device. */
   stats(device: number): NativeStats
   /** Restarts peak, FLOPs, bytes and op counts of a device. */
@@ -182,10 +187,26 @@ export interface NativeEncodingBatch {
   offsets: Int32Array
 }
 
+/** Rate of the int8 dot product. */
+export interface NativeInt8Peak {
+  instruction: string
+  gops: number
+}
+
 /** One live tensor in a leak report. */
 export interface NativeLive {
   id: number
   description: string
+}
+
+/** One op that ran while times were recorded. */
+export interface NativeOpTime {
+  name: string
+  operands: string
+  startMs: number
+  durationMs: number
+  flops: number
+  bytes: number
 }
 
 /** Figures of one device; arrays are indexed by dtype code or category. */
@@ -217,6 +238,18 @@ export interface NativeTrainerOptions {
  * rest, outputs, mutates }]`; the index of an entry is its op code.
  */
 export declare function opTable(): string
+
+/** Bytes per second of one pass over `bytes` of memory: read, or with `copy` read and written (both counted). */
+export declare function rooflineBandwidth(copy: boolean, allThreads: boolean, bytes: number): number
+
+/** GOP/s of the int8 dot product from registers; null where this machine has none. */
+export declare function rooflineInt8(allThreads: boolean): NativeInt8Peak | null
+
+/**
+ * GFLOP/s of multiply-adds from registers with the widest instruction of `isa` (of its bfloat16 dot product with
+ * `bfloat16`); one thread, or all of the CPU device. Throws `ERR_ISA_…` for an instruction set this machine lacks.
+ */
+export declare function rooflinePeak(isa: string, bfloat16: boolean, allThreads: boolean): number
 
 /** Trains a byte-level BPE and returns its `tokenizer.json` text. */
 export declare function trainByteLevelTokenizer(texts: Array<string>, options: NativeTrainerOptions): string

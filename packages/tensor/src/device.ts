@@ -32,6 +32,22 @@ export interface DeviceStatistics {
   readonly ops: number
 }
 
+/** One op that a device ran while its times were recorded. */
+export interface OpTime {
+  /** Name of the op. */
+  readonly name: string
+  /** Its inputs, e.g. `float32[512, 1024] bfloat16[2048, 1024]`; one left out is `-`. */
+  readonly operands: string
+  /** From the start of the recording to the start of the op. */
+  readonly startMs: number
+  /** Time on the device's thread, the allocation of the outputs included. */
+  readonly durationMs: number
+  /** Floating-point operations by the op's declaration; a multiply-add counts two. */
+  readonly flops: number
+  /** Bytes read and written at least once, by the op's declaration. */
+  readonly bytes: number
+}
+
 /** Host data for a new tensor. */
 export type HostData =
   | Float32Array
@@ -138,6 +154,16 @@ export class Device implements MarkStream {
   /** Queues a ledger mark in stream order. */
   mark(token: number, edge: 'begin' | 'end'): void {
     runtime().mark(this.index, token, edge === 'begin' ? 0 : 1)
+  }
+
+  /**
+   * Records how long each op takes, for profiles. Begins (or stops) in stream order and costs nothing before the first
+   * call.
+   * @param on - whether the ops queued after this call are recorded
+   * @returns the ops recorded up to this call, in the order they ran
+   */
+  async recordOps(on: boolean): Promise<readonly OpTime[]> {
+    return await guardedAsync(() => runtime().recordOps(this.index, on))
   }
 
   /** Figures since the last reset. */

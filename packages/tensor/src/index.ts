@@ -11,6 +11,7 @@ export {
   type DeviceName,
   type DeviceStatistics,
   type HostData,
+  type OpTime,
 } from './device.ts'
 export type { OpAttributes, OpInputs } from './encode-call.ts'
 export * from './ops/index.ts'

@@ -4,6 +4,7 @@ use crate::backend::{Backend, Call, View};
 use crate::error::{KernelError, Result};
 use crate::files::MappedFile;
 use crate::ops::{Attributes, OpDeclaration};
+use crate::recording::{OpRecord, Recording};
 use crate::shape::TensorSpec;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,6 +30,9 @@ pub type ReadReply = Box<dyn FnOnce(Result<Vec<u8>>) + Send>;
 
 /// Receives the outcome of a flush.
 pub type FlushReply = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// Receives what was recorded.
+pub type RecordReply = Box<dyn FnOnce(Vec<OpRecord>) + Send>;
 
 /// Called on the engine thread when a mark is reached: (token, edge 0 = begin / 1 = end).
 pub type MarkSink = fn(u64, u8);
@@ -60,6 +64,8 @@ pub enum Command {
     Flush { reply: FlushReply },
     /// Tell the mark sink that the stream reached this point.
     Mark { token: u64, edge: u8, sink: MarkSink },
+    /// Hand over the times recorded so far, and record the ops from here on or stop.
+    Record { on: bool, reply: RecordReply },
 }
 
 /// Handle to an engine thread. Dropping it ends the thread after the queued commands.
@@ -80,7 +86,7 @@ impl Engine {
             .spawn(move || match make() {
                 Ok(backend) => {
                     let _ = ready.send(Ok(()));
-                    Runner { backend, storages: HashMap::new(), failed: None }.run(&commands);
+                    Runner { backend, storages: HashMap::new(), failed: None, recording: None }.run(&commands);
                 }
                 Err(error) => {
                     let _ = ready.send(Err(error));
@@ -103,6 +109,7 @@ struct Runner<B: Backend> {
     backend: B,
     storages: HashMap<StorageId, B::Storage>,
     failed: Option<KernelError>,
+    recording: Option<Recording>,
 }
 
 /// How long the engine polls for the next command before it blocks.
@@ -131,10 +138,13 @@ impl<B: Backend> Runner<B> {
         match command {
             Command::Execute { op, inputs, outputs, values, rest } => {
                 if self.failed.is_none() {
+                    let start = self.recording.as_ref().map(|_| Instant::now());
                     let attributes = Attributes { op, values: &values, rest: &rest };
-                    if let Err(error) = self.execute(&inputs, &outputs, attributes) {
-                        self.failed = Some(error);
+                    let done = self.execute(&inputs, &outputs, attributes);
+                    if let (Some(recording), Some(start)) = (&mut self.recording, start) {
+                        recording.add(op, &inputs, values, rest, start);
                     }
+                    self.failed = done.err();
                 }
             }
             Command::Upload { storage, spec, bytes } => {
@@ -171,6 +181,10 @@ impl<B: Backend> Runner<B> {
                 reply(result);
             }
             Command::Mark { token, edge, sink } => sink(token, edge),
+            Command::Record { on, reply } => {
+                let before = std::mem::replace(&mut self.recording, on.then(Recording::begin));
+                reply(before.map(Recording::finish).unwrap_or_default());
+            }
         }
     }
 

@@ -17,6 +17,7 @@ pub mod ops;
 pub mod oracle;
 #[cfg(test)]
 mod parity;
+pub mod recording;
 pub mod rng;
 pub mod shape;
 pub mod table;

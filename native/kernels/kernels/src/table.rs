@@ -5,7 +5,7 @@
 
 use crate::accounts::{Accounts, Stats};
 use crate::dtype::DType;
-use crate::engine::{Command, Engine, FlushReply, MarkSink, Operand, ReadReply, StorageId};
+use crate::engine::{Command, Engine, FlushReply, MarkSink, Operand, ReadReply, RecordReply, StorageId};
 use crate::error::{KernelError, Result};
 use crate::files::MappedFile;
 use crate::ops::{Attributes, InferCall, OpDeclaration};
@@ -274,6 +274,15 @@ impl TensorTable {
         match &self.devices[device].engine {
             Some(engine) => engine.send(Command::Mark { token, edge, sink }),
             None => sink(token, edge),
+        }
+    }
+
+    /// Hands over the op times recorded so far, in stream order, and records from here on or stops; a device without an
+    /// engine has none.
+    pub fn record(&self, device: DeviceId, on: bool, reply: RecordReply) {
+        match &self.devices[device].engine {
+            Some(engine) => engine.send(Command::Record { on, reply }),
+            None => reply(Vec::new()),
         }
     }
 

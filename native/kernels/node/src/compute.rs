@@ -13,6 +13,7 @@ use swift_kernels::engine::{Engine, MarkSink};
 use swift_kernels::error::KernelError;
 use swift_kernels::ops;
 use swift_kernels::oracle::OracleBackend;
+use swift_kernels::recording::OpRecord;
 use swift_kernels::shape::TensorSpec;
 use swift_kernels::table::TensorTable;
 
@@ -68,6 +69,17 @@ pub struct NativeStats {
 pub struct NativeLive {
     pub id: f64,
     pub description: String,
+}
+
+/// One op that ran while times were recorded.
+#[napi(object)]
+pub struct NativeOpTime {
+    pub name: String,
+    pub operands: String,
+    pub start_ms: f64,
+    pub duration_ms: f64,
+    pub flops: f64,
+    pub bytes: f64,
 }
 
 /// What the processor offers and what is used.
@@ -228,6 +240,16 @@ impl NativeRuntime {
         self.table.mark(device as usize, token as u64, edge as u8, sink);
     }
 
+    /// Resolves with the times of the ops recorded so far, in stream order, and records the ops queued after this
+    /// call (`on`) or stops. Nothing is recorded, and nothing costs, before the first call.
+    #[napi(ts_return_type = "Promise<NativeOpTime[]>")]
+    pub fn record_ops<'env>(&self, env: &'env Env, device: u32, on: bool) -> Result<Object<'env>> {
+        let (deferred, promise) = deferred::<Vec<NativeOpTime>>(env)?;
+        let reply = move |records: Vec<OpRecord>| settle(deferred, Ok(records.into_iter().map(to_time).collect()));
+        self.table.record(device as usize, on, Box::new(reply));
+        Ok(promise)
+    }
+
     /// Figures of a device.
     #[napi]
     pub fn stats(&self, device: u32) -> NativeStats {
@@ -271,6 +293,17 @@ impl NativeRuntime {
     pub fn live(&self, device: u32) -> Vec<NativeLive> {
         let live = self.table.live(device as usize).into_iter();
         live.map(|(id, spec)| NativeLive { id: id as f64, description: spec.to_string() }).collect()
+    }
+}
+
+fn to_time(record: OpRecord) -> NativeOpTime {
+    NativeOpTime {
+        name: record.name.to_string(),
+        operands: record.operands,
+        start_ms: record.start_ns as f64 * 1e-6,
+        duration_ms: record.duration_ns as f64 * 1e-6,
+        flops: record.flops as f64,
+        bytes: record.bytes as f64,
     }
 }
 

@@ -4,4 +4,5 @@
 mod compute;
 mod files;
 mod meter;
+mod roofline;
 mod text;

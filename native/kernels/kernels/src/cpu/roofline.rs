@@ -2,7 +2,7 @@
 
 use crate::cpu::gemm::kernel::PanelWord;
 use crate::cpu::isa::Isa;
-use crate::cpu::pool::Pool;
+use crate::cpu::pool::{Pool, SharedMut};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -45,6 +45,60 @@ pub fn read_bandwidth(pool: &Pool, bytes: usize) -> f64 {
         best = best.min(start.elapsed().as_secs_f64());
     }
     (words.len() * 8) as f64 / best
+}
+
+/// Bytes per second of one pass that copies `bytes` of memory, read and written bytes counted, all threads, best of
+/// several rounds.
+pub fn copy_bandwidth(pool: &Pool, bytes: usize) -> f64 {
+    let source: Vec<u64> = (0..bytes as u64 / 8).collect();
+    let mut target = vec![1u64; source.len()];
+    let tasks = 4 * pool.threads();
+    let mut best = f64::INFINITY;
+    for _ in 0..8 {
+        let shared = SharedMut::new(&mut target);
+        let start = Instant::now();
+        pool.run(tasks, &|task| {
+            let (from, to) = (task * source.len() / tasks, (task + 1) * source.len() / tasks);
+            // SAFETY: the parts of different tasks do not overlap, and `target` outlives the loop.
+            unsafe { shared.slice(from, to) }.copy_from_slice(&source[from..to]);
+        });
+        best = best.min(start.elapsed().as_secs_f64());
+        black_box(&mut target);
+    }
+    (source.len() * 16) as f64 / best
+}
+
+/// The instruction that int8 dot products use on this machine, and how many GOP/s of it (a multiply-add counts two)
+/// run from registers, all threads, best of several rounds. `None` where there is no such loop.
+pub fn peak_int8_gops(pool: &Pool) -> Option<(&'static str, f64)> {
+    let (name, lanes, body) = int8_loop()?;
+    let mut best = f64::INFINITY;
+    for _ in 0..30 {
+        let start = Instant::now();
+        pool.run(pool.threads(), &|_| {
+            black_box(body());
+        });
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    Some((name, (pool.threads() * STEPS * 24 * 2 * lanes) as f64 / best * 1e-9))
+}
+
+type Int8Loop = (&'static str, usize, fn() -> i32);
+
+#[cfg(target_arch = "x86_64")]
+fn int8_loop() -> Option<Int8Loop> {
+    // SAFETY: each loop is only chosen where its instruction was detected.
+    let vnni: fn() -> i32 = || unsafe { loop_vnni() };
+    let maddubs: fn() -> i32 = || unsafe { loop_maddubs() };
+    if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni") {
+        return Some(("vpdpbusd zmm", 64, vnni));
+    }
+    is_x86_feature_detected!("avx2").then_some(("vpmaddubsw + vpmaddwd ymm", 32, maddubs))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn int8_loop() -> Option<Int8Loop> {
+    None
 }
 
 fn register_loop(isa: Isa, word: PanelWord) -> f32 {
@@ -107,4 +161,62 @@ fn loop_bf16() -> f32 {
         }
     }
     sums.iter().map(|sum| _mm512_cvtss_f32(*sum)).sum()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn loop_vnni() -> i32 {
+    let factor = _mm512_set1_epi32(black_box(0x0101_0101));
+    let mut sums = [_mm512_set1_epi32(1); 24];
+    for _ in 0..STEPS {
+        for sum in &mut sums {
+            *sum = _mm512_dpbusd_epi32(*sum, factor, factor);
+        }
+    }
+    sums.iter().map(|sum| _mm512_cvtsi512_si32(*sum)).fold(0, i32::wrapping_add)
+}
+
+/// Products of bytes in pairs, summed to 32 bits: three instructions per 32 multiply-adds.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn loop_maddubs() -> i32 {
+    let ones = _mm256_set1_epi16(black_box(1));
+    let mut sums = [_mm256_set1_epi32(0x0101_0101); 12];
+    for _ in 0..2 * STEPS {
+        for sum in &mut sums {
+            let pairs = _mm256_maddubs_epi16(*sum, ones);
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+        }
+    }
+    sums.iter().map(|sum| _mm256_cvtsi256_si32(*sum)).fold(0, i32::wrapping_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_is_a_finite_positive_rate() {
+        let pool = Pool::new(1);
+        for isa in Isa::available() {
+            assert!(peak_gflops(&pool, isa, PanelWord::F32).is_normal(), "{}", isa.name());
+        }
+        assert!(read_bandwidth(&pool, 1 << 22).is_normal());
+        assert!(copy_bandwidth(&pool, 1 << 22).is_normal());
+        if let Some((name, rate)) = peak_int8_gops(&pool) {
+            assert!(!name.is_empty() && rate.is_normal());
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn the_int8_loop_adds_what_it_claims() {
+        if !(is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni")) {
+            println!("skipped: this machine lacks AVX-512 VNNI");
+            return;
+        }
+        // Each step adds four products 1·1 to a lane that began at 1; 24 first lanes are summed.
+        // SAFETY: detected above.
+        assert_eq!(unsafe { loop_vnni() }, 24 * (1 + 4 * STEPS as i32));
+    }
 }
