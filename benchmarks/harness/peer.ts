@@ -21,6 +21,14 @@ export function peerEnvironment(threads: number = availableParallelism()): NodeJ
   return { ...environment, OMP_NUM_THREADS: count, MKL_NUM_THREADS: count, HF_HUB_OFFLINE: '1', PYTHONUNBUFFERED: '1' }
 }
 
+/** How a script of `benchmarks/peers` is run. */
+export function peerCommand(
+  script: string,
+  threads?: number,
+): { readonly command: string; readonly script: string; readonly env: NodeJS.ProcessEnv } {
+  return { command: python, script: fileURLToPath(new URL(script, folder)), env: peerEnvironment(threads) }
+}
+
 /** Starts a script of `benchmarks/peers`. */
 export function startPeer(
   script: string,
@@ -28,6 +36,6 @@ export function startPeer(
   watch: CpuWatch,
   threads?: number,
 ): LineChild {
-  const path = fileURLToPath(new URL(script, folder))
-  return new LineChild(python, [path, ...scriptArguments], watch, { env: peerEnvironment(threads) })
+  const { command, script: path, env } = peerCommand(script, threads)
+  return new LineChild(command, [path, ...scriptArguments], watch, { env })
 }
