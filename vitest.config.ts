@@ -31,7 +31,7 @@ function packageProjects(): TestProjectInlineConfiguration[] {
   })
 }
 
-const otherFolders = ['embedded', 'examples', 'tests', 'tools'].filter((folder) => existsSync(join(root, folder)))
+const otherFolders = ['benchmarks', 'embedded', 'examples', 'tests', 'tools'].filter((folder) => existsSync(join(root, folder)))
 
 const config: ViteUserConfig = defineConfig({
   test: {

@@ -1,0 +1,28 @@
+// Prefill and decode at batch 1: `node decode.ts '<json>'` says hello, then answers every line with one generation.
+import { createInterface } from 'node:readline'
+import { SwiftModel } from '@swift/core'
+import { Generator } from '@swift/models'
+import bnb from '@swift/plugin-bnb'
+
+/** What the child is told. */
+interface DecodeRequest {
+  readonly folder: string
+  readonly prompt: readonly number[]
+  readonly newTokens: number
+  readonly quantize: boolean
+}
+
+const { folder, prompt, newTokens, quantize } = JSON.parse(process.argv[2] ?? '{}') as DecodeRequest
+using model = await SwiftModel.fromPretrained(folder, { plugins: [bnb], loadIn4bit: quantize })
+console.log(JSON.stringify({ versions: {} }))
+for await (const _line of createInterface({ input: process.stdin })) {
+  const ids: number[] = []
+  const start = performance.now()
+  let first = start
+  for await (const { tokenId } of Generator.generate(model.network, [prompt], { maxNewTokens: newTokens })) {
+    if (ids.length === 0) first = performance.now()
+    ids.push(tokenId)
+  }
+  const prefillSeconds = (first - start) / 1000
+  console.log(JSON.stringify({ prefillSeconds, decodeSeconds: (performance.now() - first) / 1000, ids }))
+}
