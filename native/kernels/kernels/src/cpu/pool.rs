@@ -113,8 +113,14 @@ impl Pool {
         drain(shared, task, tasks);
         // Withdraw the job, then wait for workers that took a share.
         *lock(&shared.job) = None;
+        let start = Instant::now();
         while shared.running.load(Ordering::Acquire) > 0 {
-            std::hint::spin_loop();
+            // A worker that lost its core to another program needs one back more than this thread needs to wait.
+            if start.elapsed() > SPIN {
+                std::thread::yield_now();
+            } else {
+                std::hint::spin_loop();
+            }
         }
         assert!(!shared.panicked.load(Ordering::Relaxed), "a task of the thread pool panicked");
     }

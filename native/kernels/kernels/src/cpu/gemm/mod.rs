@@ -5,6 +5,7 @@ pub mod driver;
 pub mod kernel;
 pub mod matrix;
 pub mod pack;
+mod pack_columns;
 pub mod product;
 pub mod row_load;
 mod tile_portable;

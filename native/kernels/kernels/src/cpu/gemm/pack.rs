@@ -3,9 +3,9 @@
 use crate::cpu::gemm::buffer::WordBuffer;
 use crate::cpu::gemm::kernel::{MicroKernel, PanelWord};
 use crate::cpu::gemm::matrix::{Elements, Matrix};
-use crate::cpu::gemm::row_load::{load_bf16, load_f32, per_isa, round_in_place};
+use crate::cpu::gemm::pack_columns::pack_columns;
+use crate::cpu::gemm::row_load::{load_bf16, load_f32, round_in_place};
 use crate::cpu::gemm::transpose::{Transpose, transpose};
-use crate::cpu::isa::Isa;
 use half::bf16;
 use std::ops::Range;
 
@@ -160,7 +160,14 @@ fn pack_rows(
 }
 
 /// Writes `count` columns of a row as panel words; the last half pair is zero.
-fn stage_row(kernel: &MicroKernel, matrix: &Matrix<'_>, row: usize, start: usize, count: usize, words: &mut [u32]) {
+pub(super) fn stage_row(
+    kernel: &MicroKernel,
+    matrix: &Matrix<'_>,
+    row: usize,
+    start: usize,
+    count: usize,
+    words: &mut [u32],
+) {
     match kernel.word {
         PanelWord::F32 => load_f32(kernel.isa, matrix, row, start, as_floats(words)),
         PanelWord::RoundedF32 => {
@@ -177,60 +184,14 @@ fn stage_row(kernel: &MicroKernel, matrix: &Matrix<'_>, row: usize, start: usize
     }
 }
 
-/// Source columns are lanes: go down the rows, converting one step of all panels at a time.
-fn pack_columns(
-    kernel: &MicroKernel,
-    matrix: &Matrix<'_>,
-    depth: Range<usize>,
-    panels: Range<usize>,
-    panel: &dyn Fn(usize) -> Panel,
-    target: &mut [u32],
-    stage: &mut WordBuffer,
-) {
-    let first = panel(panels.start).start;
-    let last = panel(panels.end - 1);
-    let lanes = last.start + last.count - first;
-    let line = lanes.next_multiple_of(32);
-    let pair = kernel.word == PanelWord::Bf16Pair;
-    for (step, row) in depth.clone().step_by(kernel.word.depth()).enumerate() {
-        let staged = stage.words(2 * line);
-        let (words, rest) = staged.split_at_mut(line);
-        if pair {
-            let (low, high) = as_halves(rest).split_at_mut(line);
-            load_bf16(kernel.isa, matrix, row, first, &mut low[..lanes]);
-            if row + 1 < depth.end {
-                load_bf16(kernel.isa, matrix, row + 1, first, &mut high[..lanes]);
-            } else {
-                high[..lanes].fill(bf16::ZERO);
-            }
-            interleave(kernel.isa, &low[..lanes], &high[..lanes], &mut words[..lanes]);
-        } else {
-            stage_row(kernel, matrix, row, first, lanes, &mut words[..lanes]);
-        }
-        for index in panels.clone() {
-            let Panel { start, count, width, offset } = panel(index);
-            let to = &mut target[offset + step * width..offset + (step + 1) * width];
-            to[..count].copy_from_slice(&words[start - first..start - first + count]);
-            to[count..].fill(0);
-        }
-    }
-}
-
-#[inline(always)]
-fn interleave_body(low: &[bf16], high: &[bf16], words: &mut [u32]) {
-    for ((word, low), high) in words.iter_mut().zip(low).zip(high) {
-        *word = u32::from(low.to_bits()) | (u32::from(high.to_bits()) << 16);
-    }
-}
-
-per_isa!(interleave, interleave_body, (low: &[bf16], high: &[bf16], words: &mut [u32]));
-
-fn as_floats(words: &mut [u32]) -> &mut [f32] {
+/// Panel words as f32.
+pub(super) fn as_floats(words: &mut [u32]) -> &mut [f32] {
     // SAFETY: same size and alignment; every bit pattern is a valid f32.
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<f32>(), words.len()) }
 }
 
-fn as_halves(words: &mut [u32]) -> &mut [bf16] {
+/// Panel words as pairs of bf16.
+pub(super) fn as_halves(words: &mut [u32]) -> &mut [bf16] {
     // SAFETY: bf16 is a transparent u16; two fit a word, alignment of u32 suffices.
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<bf16>(), 2 * words.len()) }
 }

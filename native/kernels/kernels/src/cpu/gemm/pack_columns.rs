@@ -1,0 +1,172 @@
+//! Packs operands whose lanes are source columns: goes down the rows, one step of K of all panels at a time.
+
+use crate::cpu::gemm::buffer::WordBuffer;
+use crate::cpu::gemm::kernel::{MicroKernel, PanelWord};
+use crate::cpu::gemm::matrix::Matrix;
+use crate::cpu::gemm::pack::{Panel, stage_row};
+use std::ops::Range;
+
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::gemm::{matrix::Elements, pack::as_floats, row_load::load_f32};
+#[cfg(target_arch = "x86_64")]
+use half::bf16;
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+
+/// Packs panels `panels` (consecutive lanes) of columns of `matrix` for rows `depth` into `target`.
+pub fn pack_columns(
+    kernel: &MicroKernel,
+    matrix: &Matrix<'_>,
+    depth: Range<usize>,
+    panels: Range<usize>,
+    panel: &dyn Fn(usize) -> Panel,
+    target: &mut [u32],
+    stage: &mut WordBuffer,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if kernel.word == PanelWord::Bf16Pair {
+        return pack_pairs(kernel, matrix, depth, panels, panel, target, stage);
+    }
+    let first = panel(panels.start).start;
+    let last = panel(panels.end - 1);
+    let lanes = last.start + last.count - first;
+    for (step, row) in depth.enumerate() {
+        let words = stage.words(lanes);
+        stage_row(kernel, matrix, row, first, lanes, words);
+        for index in panels.clone() {
+            let Panel { start, count, width, offset } = panel(index);
+            let to = &mut target[offset + step * width..offset + (step + 1) * width];
+            copy_lanes(&words[start - first..start - first + count], to);
+        }
+    }
+}
+
+/// Copies lanes and fills the rest of a panel's step with zeros; full panels of the usual width without a call.
+fn copy_lanes(from: &[u32], to: &mut [u32]) {
+    if from.len() == to.len() && from.len() == 32 {
+        to[..32].copy_from_slice(&from[..32]);
+        return;
+    }
+    to[..from.len()].copy_from_slice(from);
+    to[from.len()..].fill(0);
+}
+
+/// Pairs of rows become words of two bf16. Plain rows are read where they lie; other formats pass through a buffer
+/// of f32.
+#[cfg(target_arch = "x86_64")]
+fn pack_pairs(
+    kernel: &MicroKernel,
+    matrix: &Matrix<'_>,
+    depth: Range<usize>,
+    panels: Range<usize>,
+    panel: &dyn Fn(usize) -> Panel,
+    target: &mut [u32],
+    stage: &mut WordBuffer,
+) {
+    let first = panel(panels.start).start;
+    let last = panel(panels.end - 1);
+    let lanes = last.start + last.count - first;
+    assert!(first + lanes <= matrix.columns && depth.end <= matrix.rows, "columns or rows outside the matrix");
+    // Zeros stand in for the second row of a last odd one.
+    let line = lanes.next_multiple_of(16);
+    let staged = stage.words(3 * line);
+    staged[2 * line..].fill(0);
+    let (rows, zeros) = staged.split_at_mut(2 * line);
+    let (even, odd) = rows.split_at_mut(line);
+    for (step, row) in depth.clone().step_by(2).enumerate() {
+        let has_odd = row + 1 < depth.end;
+        for ahead in [row + AHEAD, row + AHEAD + 1] {
+            if ahead < depth.end {
+                prefetch_lanes(matrix, ahead, first, lanes);
+            }
+        }
+        let source = match matrix.elements {
+            Elements::F32(values) => {
+                let at = |row: usize| values[matrix.index(row, first)..][..lanes].as_ptr();
+                RowPair::F32(at(row), if has_odd { at(row + 1) } else { zeros.as_ptr().cast() })
+            }
+            Elements::Bf16(values) => {
+                let at = |row: usize| values[matrix.index(row, first)..][..lanes].as_ptr();
+                RowPair::Bf16(at(row), if has_odd { at(row + 1) } else { zeros.as_ptr().cast() })
+            }
+            Elements::F16(_) | Elements::Quant4(_) => {
+                load_f32(kernel.isa, matrix, row, first, &mut as_floats(even)[..lanes]);
+                if has_odd {
+                    load_f32(kernel.isa, matrix, row + 1, first, &mut as_floats(odd)[..lanes]);
+                }
+                let second = if has_odd { odd.as_ptr() } else { zeros.as_ptr() };
+                RowPair::F32(even.as_ptr().cast(), second.cast())
+            }
+        };
+        for index in panels.clone() {
+            let Panel { start, count, width, offset } = panel(index);
+            let to = target[offset + step * width..offset + (step + 1) * width].as_mut_ptr();
+            // SAFETY: `start - first + count` lanes of both rows exist (checked above, or staged), `width` words of the
+            // target too; words of bf16 pairs are only chosen where AVX-512-BF16 was detected.
+            unsafe { pair_panel(source, start - first, count, width, to) };
+        }
+    }
+}
+
+/// Rows that are fetched ahead: they lie a page or so apart, where no hardware prefetcher follows.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 16;
+
+/// Asks for the cache lines of a stretch of a plain row.
+#[cfg(target_arch = "x86_64")]
+fn prefetch_lanes(matrix: &Matrix<'_>, row: usize, first: usize, lanes: usize) {
+    let (base, size) = match matrix.elements {
+        Elements::F32(values) => (values.as_ptr().cast::<i8>(), 4),
+        Elements::Bf16(values) => (values.as_ptr().cast::<i8>(), 2),
+        Elements::F16(_) | Elements::Quant4(_) => return,
+    };
+    let start = size * matrix.index(row, first);
+    for line in (start..start + size * lanes).step_by(64) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(base.wrapping_add(line)) };
+    }
+}
+
+/// Two rows of a source.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+enum RowPair {
+    F32(*const f32, *const f32),
+    Bf16(*const bf16, *const bf16),
+}
+
+/// Writes `width` words: lanes `start..start + count` of a pair of rows, then zeros.
+///
+/// # Safety
+/// Both rows hold the lanes, `to` holds `width` words.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn pair_panel(source: RowPair, start: usize, count: usize, width: usize, to: *mut u32) {
+    for lane in (0..width).step_by(16) {
+        let present = low_lanes(count.saturating_sub(lane));
+        let written = low_lanes(width - lane);
+        // SAFETY: masked lanes are not touched, the others are covered by the caller.
+        unsafe {
+            let (even, odd) = match source {
+                RowPair::Bf16(even, odd) => (
+                    _mm256_maskz_loadu_epi16(present, even.add(start + lane).cast()),
+                    _mm256_maskz_loadu_epi16(present, odd.add(start + lane).cast()),
+                ),
+                RowPair::F32(even, odd) => {
+                    let even = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(present, even.add(start + lane)));
+                    let odd = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(present, odd.add(start + lane)));
+                    (std::mem::transmute::<__m256bh, __m256i>(even), std::mem::transmute::<__m256bh, __m256i>(odd))
+                }
+            };
+            let high = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(odd));
+            let words = _mm512_or_si512(_mm512_cvtepu16_epi32(even), high);
+            _mm512_mask_storeu_epi32(to.add(lane).cast(), written, words);
+        }
+    }
+}
+
+/// A mask of the lowest `count` of 16 lanes.
+#[cfg(target_arch = "x86_64")]
+fn low_lanes(count: usize) -> u16 {
+    if count >= 16 { u16::MAX } else { (1 << count) - 1 }
+}
