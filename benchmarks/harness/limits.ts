@@ -32,7 +32,7 @@ export function measureLimits(): Limits {
     }
     return found * 1e9
   }
-  const best = (measure: () => number): number => Math.max(measure(), measure(), measure())
+  const best = (measure: () => number): number => Math.max(...Array.from({ length: 6 }, measure))
   return {
     float32: peak(false),
     bfloat16: nativeBfloat16 ? peak(true) : undefined,
