@@ -104,8 +104,8 @@ function rowsOf({ name }: Method, outcomes: readonly Outcome[], othersShare: num
   return [
     makeRow({
       name: `${name}: energy`,
-      unit: 'µWh/epoch',
-      ours: energy.map((kilowattHours) => kilowattHours * 1e9),
+      unit: 'mWh/epoch',
+      ours: energy.map((kilowattHours) => kilowattHours * 1e6),
       note:
         energy.length === 0
           ? 'no energy source: unavailable'
@@ -116,7 +116,6 @@ function rowsOf({ name }: Method, outcomes: readonly Outcome[], othersShare: num
       name: `${name}: exact match`,
       unit: '%',
       ours: outcomes.map((outcome) => 100 * outcome.exactMatch),
-      limit: 100,
       othersShare,
     }),
     makeRow({
