@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { describeCommit, describeMachine, ownVersions } from './machine.ts'
 import { parseArguments } from './parse-arguments.ts'
 import { parseResult, writeResult, type Result } from './result.ts'
+import { readResults, replaceResults } from './results-table.ts'
 import { makeRow } from './row.ts'
 import type { Suite } from './suite.ts'
 
@@ -86,5 +87,23 @@ describe('every suite', () => {
       expect(option).not.toBe('json')
       expect(meaning).not.toBe('')
     }
+  })
+})
+
+describe('the table of results', () => {
+  const marked = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+
+  it('stands between the marks and leaves the rest alone', () => {
+    const result = resultOf([
+      makeRow({ name: 'training', unit: 'tokens/s', ours: [3], peer: [1], peerName: 'PEFT', othersShare: 0.2 }),
+    ])
+    const text = replaceResults(marked, [result]) ?? ''
+    expect(text).toContain('| test | training (disturbed) | 3.000 tokens/s | 1.000 (PEFT) | 3.00× |  |')
+    expect(text.startsWith('# Benchmarks')).toBe(true)
+    expect(replaceResults('# Nothing', [result])).toBeUndefined()
+  })
+
+  it('is that of the committed results', () => {
+    expect(replaceResults(marked, readResults(new URL('../results/', import.meta.url)))).toBe(marked)
   })
 })

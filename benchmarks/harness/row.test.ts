@@ -51,9 +51,9 @@ describe('a table', () => {
   })
 
   it('rounds to four digits and shortens millions', () => {
-    expect([0.012_345, 3.14159, 512, 151_936, 2.5e9, 0].map(formatNumber)).toEqual([
+    expect([0.012_345, 2.7154, 512, 151_936, 2.5e9, 0].map(formatNumber)).toEqual([
       '0.01235',
-      '3.142',
+      '2.715',
       '512.0',
       '151936',
       '2.500 G',
