@@ -31,7 +31,9 @@ function packageProjects(): TestProjectInlineConfiguration[] {
   })
 }
 
-const otherFolders = ['benchmarks', 'embedded', 'examples', 'tests', 'tools'].filter((folder) => existsSync(join(root, folder)))
+const otherFolders = ['benchmarks', 'embedded', 'examples', 'tests', 'tools'].filter((folder) =>
+  existsSync(join(root, folder)),
+)
 
 const config: ViteUserConfig = defineConfig({
   test: {

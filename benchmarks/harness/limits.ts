@@ -1,5 +1,7 @@
 import { native } from '@swift/kernels'
 import { describeCpu } from '@swift/tensor'
+import { CpuWatch } from './cpu-watch.ts'
+import { disturbedAbove } from './row.ts'
 
 /** What the machine can do at most, on all threads of the CPU device, as measured. */
 export interface Limits {
@@ -18,21 +20,24 @@ export const memoryLoopBytes: number = 512 * 2 ** 20
 const tries = 12
 
 /**
- * Best of short loops: about a second in all. On a disturbed machine the arithmetic is tried again until all threads
- * together once do most of what as many single ones do, so that a limit is not taken from half a machine.
+ * Best of short loops: about a second in all. Where other processes keep the threads from ever running together, the
+ * arithmetic limit is that of one thread times the threads: a limit taken from half a machine would flatter us.
  */
 export function measureLimits(): Limits {
   const { isa, nativeBfloat16, threads } = describeCpu()
   const { rooflinePeak, rooflineBandwidth } = native()
+  const watch = new CpuWatch()
   const peak = (bfloat16: boolean): number => {
-    const enough = 0.9 * threads * rooflinePeak(isa, bfloat16, false)
+    watch.restart()
+    const together = threads * rooflinePeak(isa, bfloat16, false)
     let found = 0
-    for (let index = 0; index < tries && (index < 3 || found < enough); index++) {
+    for (let index = 0; index < tries && (index < 3 || found < 0.9 * together); index++) {
       found = Math.max(found, rooflinePeak(isa, bfloat16, true))
     }
-    return found * 1e9
+    const isDisturbed = (watch.othersShare() ?? 0) > disturbedAbove
+    return 1e9 * (found < 0.9 * together && isDisturbed ? together : found)
   }
-  const best = (measure: () => number): number => Math.max(measure(), measure(), measure())
+  const best = (measure: () => number): number => Math.max(...Array.from({ length: 6 }, measure))
   return {
     float32: peak(false),
     bfloat16: nativeBfloat16 ? peak(true) : undefined,

@@ -134,10 +134,12 @@ async function measure(context: SuiteContext, quantize: boolean): Promise<Row[]>
   const { options } = context
   const shapeName = choiceOption<ShapeName>(options, 'shape', ['qwen3-0.6b', 'tiny'])
   const shape = shapes[shapeName]
-  const given = options.has('seq') ? numberOption(options, 'seq') : shapeName === 'tiny' ? 256 : 512
-  const [rounds, warmup, steps, rank] = ['rounds', 'warmup', 'steps', 'rank'].map((name) =>
-    numberOption(options, name),
-  ) as [number, number, number, number]
+  const isTiny = shapeName === 'tiny'
+  const given = options.has('seq') ? numberOption(options, 'seq') : isTiny ? 256 : 512
+  const [rounds, rank] = [numberOption(options, 'rounds'), numberOption(options, 'rank')]
+  // A step of the tiny shape takes milliseconds: the first ones compile code, and few would be noise.
+  const warmup = options.has('warmup') ? numberOption(options, 'warmup') : isTiny ? 5 : 1
+  const steps = options.has('steps') ? numberOption(options, 'steps') : isTiny ? 20 : 3
   const dtypes = String(options.get('dtype')).split(',')
   const folder = await randomModelFolder(shapeName)
   const tokens = join(folder, `tokens-${given}.json`)
@@ -195,8 +197,8 @@ export function trainingSuite(quantize: boolean): Suite {
       dtype: { meaning: 'dtypes of the peer, separated by commas: f32, bf16', default: 'f32,bf16' },
       rank: { meaning: 'rank of the adapters', default: '16' },
       rounds: { meaning: 'interleaved rounds, a new process each', default: '5' },
-      warmup: { meaning: 'steps before the measured ones', default: '1' },
-      steps: { meaning: 'measured steps of a round', default: '3' },
+      warmup: { meaning: 'steps before the measured ones (default 1, tiny 5)' },
+      steps: { meaning: 'measured steps of a round (default 3, tiny 20)' },
       built: { meaning: 'run the built packages (`pnpm build` first) instead of the sources' },
     },
     run: (context) => measure(context, quantize),

@@ -1,7 +1,18 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 
-const skippedFolders = new Set(['node_modules', 'dist', 'target', '.toolchain', '.nx', '.git', '.cache', 'runs', 'api'])
+const skippedFolders = new Set([
+  'node_modules',
+  'dist',
+  'target',
+  '.toolchain',
+  '.venv',
+  '.nx',
+  '.git',
+  '.cache',
+  'runs',
+  'api',
+])
 
 function byName(first: { readonly name: string }, second: { readonly name: string }): number {
   return first.name < second.name ? -1 : 1

@@ -103,8 +103,9 @@ type Int8Loop = (&'static str, usize, fn() -> i32);
 
 #[cfg(target_arch = "x86_64")]
 fn int8_loop() -> Option<Int8Loop> {
-    // SAFETY: each loop is only chosen where its instruction was detected.
+    // SAFETY: only chosen below where its instruction was detected.
     let vnni: fn() -> i32 = || unsafe { loop_vnni() };
+    // SAFETY: as above.
     let maddubs: fn() -> i32 = || unsafe { loop_maddubs() };
     if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni") {
         return Some(("vpdpbusd zmm", 64, vnni));
