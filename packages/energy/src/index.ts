@@ -2,7 +2,12 @@ export { Ledger, type LiveEnergy } from './ledger.ts'
 export type { LedgerOptions } from './ledger-options.ts'
 export { Phase, type PhaseOptions, type PhaseOwner } from './phase.ts'
 export { buildReport, type ReportOptions } from './report.ts'
-export { StaticCarbonProvider } from './static-carbon-provider.ts'
+export { carbonProviderNames, carbonProviderOf } from './carbon/carbon-provider-of.ts'
+export type { CarbonRequestOptions } from './carbon/carbon-request.ts'
+export { ElectricityMapsProvider, type ElectricityMapsOptions } from './carbon/electricity-maps-provider.ts'
+export { StaticCarbonProvider } from './carbon/static-carbon-provider.ts'
+export { UkCarbonProvider, type UkCarbonOptions } from './carbon/uk-carbon-provider.ts'
+export { WattTimeProvider, type WattTimeOptions } from './carbon/watttime-provider.ts'
 export { addAmounts, addSplits } from './amounts.ts'
 export {
   combineLabelled,
@@ -21,6 +26,7 @@ export type {
   AccountKind,
   CarbonAmount,
   CarbonFactor,
+  CarbonForecastPoint,
   CarbonProvider,
   CarbonSplit,
   EnergyAmount,

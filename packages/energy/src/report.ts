@@ -12,7 +12,7 @@ import type {
 } from '@swift/spec'
 import { SwiftError } from '@swift/spec'
 import { addSplits, sumEntries } from './amounts.ts'
-import { StaticCarbonProvider } from './static-carbon-provider.ts'
+import { StaticCarbonProvider } from './carbon/static-carbon-provider.ts'
 import { uncertaintyLookup } from './read-state.ts'
 
 /** What a report shows and what it derives carbon from. */
