@@ -1,7 +1,7 @@
 export { Ledger, type LiveEnergy } from './ledger.ts'
 export type { LedgerOptions } from './ledger-options.ts'
 export { Phase, type PhaseOptions, type PhaseOwner } from './phase.ts'
-export { buildReport, type ReportOptions } from './report.ts'
+export { buildReport, type EnergyPrice, type ReportOptions } from './report.ts'
 export { carbonProviderNames, carbonProviderOf } from './carbon/carbon-provider-of.ts'
 export type { CarbonRequestOptions } from './carbon/carbon-request.ts'
 export { ElectricityMapsProvider, type ElectricityMapsOptions } from './carbon/electricity-maps-provider.ts'
@@ -9,6 +9,25 @@ export { StaticCarbonProvider } from './carbon/static-carbon-provider.ts'
 export { UkCarbonProvider, type UkCarbonOptions } from './carbon/uk-carbon-provider.ts'
 export { WattTimeProvider, type WattTimeOptions } from './carbon/watttime-provider.ts'
 export { addAmounts, addSplits } from './amounts.ts'
+export {
+  type Calibration,
+  type CalibrationSample,
+  fitCalibration,
+  readCalibration,
+  writeCalibration,
+} from './calibration/calibration.ts'
+export { WallMeterLog } from './calibration/wall-meter-log.ts'
+export { type ComparedAmount, compareReports } from './compare-reports.ts'
+export { describeSources, type SourceFinding } from './describe-sources.ts'
+export { RequestLedger, type RequestEnergy, type RequestReport, type RequestStep } from './inference/request-ledger.ts'
+export {
+  type FittedRequestWeights,
+  fitRequestWeights,
+  type RequestWeights,
+  type RequestWork,
+} from './inference/request-weights.ts'
+export { type SegmentHeader, segmentHeaders } from './segment-header.ts'
+export { type RobustLine, robustLine } from './statistics/robust-line.ts'
 export {
   combineLabelled,
   formatCarbonSplit,
@@ -24,11 +43,15 @@ export {
 } from './format.ts'
 export type {
   AccountKind,
+  AppliedCalibration,
   CarbonAmount,
   CarbonFactor,
   CarbonForecastPoint,
   CarbonProvider,
   CarbonSplit,
+  DerivedAmount,
+  DerivedSplit,
+  EmbodiedCarbon,
   EnergyAmount,
   EnergyClass,
   EnergyReport,
