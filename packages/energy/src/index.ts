@@ -1,5 +1,6 @@
 export { Ledger, type LiveEnergy } from './ledger.ts'
 export type { LedgerOptions } from './ledger-options.ts'
+export type { LedgerNote } from './ledger-notes.ts'
 export { Phase, type PhaseOptions, type PhaseOwner } from './phase.ts'
 export { buildReport, type EnergyPrice, type ReportOptions } from './report.ts'
 export { carbonProviderNames, carbonProviderOf } from './carbon/carbon-provider-of.ts'
@@ -9,6 +10,14 @@ export { StaticCarbonProvider } from './carbon/static-carbon-provider.ts'
 export { UkCarbonProvider, type UkCarbonOptions } from './carbon/uk-carbon-provider.ts'
 export { WattTimeProvider, type WattTimeOptions } from './carbon/watttime-provider.ts'
 export { addAmounts, addSplits } from './amounts.ts'
+export {
+  type BudgetEvent,
+  type BudgetFactors,
+  type BudgetForecast,
+  type BudgetObservation,
+  EnergyBudget,
+} from './budget/energy-budget.ts'
+export { type BudgetLimit, type BudgetQuantity, parseBudget } from './budget/parse-budget.ts'
 export {
   type Calibration,
   type CalibrationSample,
@@ -27,11 +36,15 @@ export {
   type RequestWork,
 } from './inference/request-weights.ts'
 export { type SegmentHeader, segmentHeaders } from './segment-header.ts'
+export { CarbonGate, type CarbonGateOptions } from './schedule/carbon-gate.ts'
+export { type ChosenWindow, chooseWindow, type WindowRequest } from './schedule/choose-window.ts'
 export { type RobustLine, robustLine } from './statistics/robust-line.ts'
 export {
   combineLabelled,
   formatCarbonSplit,
+  formatDerivedSplit,
   formatEnergySplit,
+  formatExactJoules,
   formatJoules,
   formatJoulesPerToken,
   formatKilowattHours,

@@ -21,6 +21,7 @@ import {
   SwiftError,
 } from '@swift/spec'
 import { sumEntries } from './amounts.ts'
+import { appendNote, type LedgerNote, readNotes } from './ledger-notes.ts'
 import { type LedgerOptions, toNativeOptions } from './ledger-options.ts'
 import { callNative } from './native.ts'
 import { Phase, type PhaseOptions, type PhaseOwner } from './phase.ts'
@@ -273,6 +274,20 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
     )
     if (json === undefined) throw settleTimeout('the commit of the snapshot')
     return JSON.parse(json) as LedgerSnapshot
+  }
+
+  /**
+   * Write down why something happened, such as a run that its budget ended. Reports show it; balances do not change.
+   * @param code stable, such as `ERR_ENERGY_BUDGET_SPENT`
+   * @param message a sentence
+   */
+  async note(code: string, message: string): Promise<void> {
+    await appendNote(this.directory, { unixMs: Date.now(), code, message })
+  }
+
+  /** Notes of a ledger on disk, oldest first. */
+  static async notes(directory: string): Promise<readonly LedgerNote[]> {
+    return readNotes(directory)
   }
 
   /**

@@ -7,6 +7,8 @@ export interface RobustLine {
   readonly highSlope: number
   /** Median of `y - slope * x`. */
   readonly intercept: number
+  /** Half-width that holds 95 % of the points around the line, from the median absolute deviation. */
+  readonly spread: number
   /** Points used. */
   readonly points: number
 }
@@ -42,15 +44,19 @@ export function robustLine(points: readonly { readonly x: number; readonly y: nu
   slopes.sort((left, right) => left - right)
   const slope = median(slopes)
   const count = used.length
-  const spread = z95 * Math.sqrt((count * (count - 1) * (2 * count + 5)) / 18)
-  const low = Math.max(0, Math.floor((slopes.length - spread) / 2))
-  const high = Math.min(slopes.length - 1, Math.ceil((slopes.length + spread) / 2))
+  const range = z95 * Math.sqrt((count * (count - 1) * (2 * count + 5)) / 18)
+  const low = Math.max(0, Math.floor((slopes.length - range) / 2))
+  const high = Math.min(slopes.length - 1, Math.ceil((slopes.length + range) / 2))
   const offsets = used.map(({ x, y }) => y - slope * x).sort((left, right) => left - right)
+  const intercept = median(offsets)
+  const deviations = offsets.map((offset) => Math.abs(offset - intercept)).sort((left, right) => left - right)
   return {
     slope,
     lowSlope: slopes[low] ?? slope,
     highSlope: slopes[high] ?? slope,
-    intercept: median(offsets),
+    intercept,
+    // 1.4826 makes it the standard deviation of normal noise.
+    spread: z95 * 1.4826 * median(deviations),
     points: used.length,
   }
 }
