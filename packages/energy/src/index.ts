@@ -27,6 +27,11 @@ export {
 } from './calibration/calibration.ts'
 export { WallMeterLog } from './calibration/wall-meter-log.ts'
 export { type ComparedAmount, compareReports } from './compare-reports.ts'
+export { type CodecarbonRun, codecarbonCsv, readCodecarbonCsv } from './export/codecarbon.ts'
+export { exportCsv, exportJsonl } from './export/export-entries.ts'
+export { type OpenTelemetryOptions, publishOpenTelemetry } from './export/open-telemetry.ts'
+export { PrometheusEndpoint, prometheusText } from './export/prometheus.ts'
+export { sciMarkdown, type SciReport, sciReport, type SciScore } from './export/sci-report.ts'
 export { describeSources, type SourceFinding } from './describe-sources.ts'
 export { RequestLedger, type RequestEnergy, type RequestReport, type RequestStep } from './inference/request-ledger.ts'
 export {

@@ -110,7 +110,7 @@ describe('RequestLedger', () => {
         const idleNanojoules = BigInt(Math.floor(next() * 1e11))
         device += activeNanojoules + idleNanojoules
         ledger.step({ activeNanojoules, idleNanojoules, work })
-        shuffled.step({ activeNanojoules, idleNanojoules, work: [...work].reverse() })
+        shuffled.step({ activeNanojoules, idleNanojoules, work: work.toReversed() })
       }
       const report = ledger.report()
       const requests = sum(report.requests.map((one) => one.prefillNanojoules + one.decodeNanojoules))

@@ -55,7 +55,8 @@ export class CarbonGate {
       code: 'NOTE_CARBON_PAUSE',
       message: `Paused: ${grams.toFixed(0)} g/kWh in ${zone}, above ${pauseAbove}; goes on below ${resumeBelow.toFixed(0)}`,
     })
-    while (grams !== undefined && grams > resumeBelow && this.#pausedMs < longestPauseMs && signal?.aborted !== true) {
+    const isAborted = (): boolean => signal?.aborted === true
+    while (grams !== undefined && grams > resumeBelow && this.#pausedMs < longestPauseMs && !isAborted()) {
       const started = performance.now()
       const wait = Math.min(checkMs, longestPauseMs - this.#pausedMs)
       await sleep(wait, undefined, signal === undefined ? {} : { signal }).catch(() => undefined)
@@ -63,14 +64,13 @@ export class CarbonGate {
       grams = await this.#intensity()
     }
     this.#nextCheck = performance.now() + checkMs
-    const why =
-      signal?.aborted === true
-        ? 'the run is to stop'
-        : grams === undefined
-          ? 'the provider does not answer'
-          : grams > resumeBelow
-            ? `the longest pause of ${longestPauseMs / 1000} s is over`
-            : `${grams.toFixed(0)} g/kWh`
+    const why = isAborted()
+      ? 'the run is to stop'
+      : grams === undefined
+        ? 'the provider does not answer'
+        : grams > resumeBelow
+          ? `the longest pause of ${longestPauseMs / 1000} s is over`
+          : `${grams.toFixed(0)} g/kWh`
     onEvent({
       code: 'NOTE_CARBON_RESUME',
       message: `Goes on after ${(this.#pausedMs / 1000).toFixed(0)} s in pauses: ${why}`,
