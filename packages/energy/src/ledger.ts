@@ -247,6 +247,16 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
     return readState(callNative('Reading the energy totals', () => this.#meter.state()))
   }
 
+  /**
+   * What this run answers for: its phases with their idle share, work that was lost, work outside phases, gaps and the
+   * sampling itself. Other processes, and idle before the first phase, are not in it. For budgets.
+   */
+  spent(): EnergySplit {
+    const totals = this.totals()
+    const own = totals.entries.filter(({ kind, path }) => kind !== 'other_tenants' && (kind !== 'idle' || path !== ''))
+    return sumEntries(own, uncertaintyLookup(totals.sources))
+  }
+
   /** Power now and energy so far, for a display. */
   live(): LiveEnergy {
     const [measured, modelled] = this.#meter.watts()

@@ -44,8 +44,9 @@ export class CarbonGate {
   /**
    * Call between steps; returns at once while the grid is clean enough, or a moment after it is again.
    * @param signal ends a pause
+   * @param beforePause called once when a pause begins, such as to write a checkpoint
    */
-  async pass(signal?: AbortSignal): Promise<void> {
+  async pass(signal?: AbortSignal, beforePause?: () => Promise<unknown>): Promise<void> {
     const { pauseAbove, resumeBelow, longestPauseMs, checkMs, zone, onEvent } = this.#options
     if (performance.now() < this.#nextCheck) return
     this.#nextCheck = performance.now() + checkMs
@@ -55,6 +56,7 @@ export class CarbonGate {
       code: 'NOTE_CARBON_PAUSE',
       message: `Paused: ${grams.toFixed(0)} g/kWh in ${zone}, above ${pauseAbove}; goes on below ${resumeBelow.toFixed(0)}`,
     })
+    await beforePause?.()
     const isAborted = (): boolean => signal?.aborted === true
     while (grams !== undefined && grams > resumeBelow && this.#pausedMs < longestPauseMs && !isAborted()) {
       const started = performance.now()

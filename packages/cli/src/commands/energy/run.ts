@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { constants } from 'node:os'
 import { join } from 'node:path'
-import type { Ledger, LedgerEvent, LiveEnergy } from '@swift/energy'
+import type { Ledger, LedgerEvent } from '@swift/energy'
 import { SwiftError, type EnergyReport } from '@swift/spec'
 import type { CommandCall } from '../../arguments/command.ts'
 import type { OutputMode } from '../../output/output.ts'
@@ -58,14 +58,14 @@ function startFailure(command: string, error: NodeJS.ErrnoException): SwiftError
 async function watchBudget(text: string, ledger: Ledger, child: ChildProcess): Promise<Disposable> {
   const { EnergyBudget } = await import('@swift/energy')
   const budget = EnergyBudget.parse(text)
-  const check = (live: LiveEnergy): void => {
-    for (const event of budget.observe({ energy: live.energy })) {
+  const check = (): void => {
+    for (const event of budget.observe({ energy: ledger.spent() })) {
       say(`swift energy: ${event.message}`)
       void ledger.note(event.code, event.message)
       if (event.kind === 'hard') child.kill('SIGTERM')
     }
   }
-  const timer = setInterval(() => check(ledger.live()), 250)
+  const timer = setInterval(check, 250)
   return { [Symbol.dispose]: () => clearInterval(timer) }
 }
 
