@@ -43,6 +43,10 @@ export {
 export { type SegmentHeader, segmentHeaders } from './segment-header.ts'
 export { CarbonGate, type CarbonGateOptions } from './schedule/carbon-gate.ts'
 export { type ChosenWindow, chooseWindow, type WindowRequest } from './schedule/choose-window.ts'
+export { NvidiaControl } from './tuning/nvidia-control.ts'
+export { PowercapControl } from './tuning/powercap-control.ts'
+export type { PowerControl, PowerSetting } from './tuning/power-control.ts'
+export { PowerTuning, type PowerTuningOptions, type RestoredSetting } from './tuning/power-tuning.ts'
 export { type RobustLine, robustLine } from './statistics/robust-line.ts'
 export {
   combineLabelled,
