@@ -107,16 +107,16 @@ export const vectors: readonly Vector[] = [
     answer: 'tasks',
     feed: async (tree, tool) => {
       // The processor draws power all the time; only what it draws between the two answers is the task's.
-      let isOn = true
+      const controller = new AbortController()
       const background = (async () => {
-        while (isOn) await spend(tree, { 'intel-rapl:0': 50 }, tickMs / 1000)
+        while (!controller.signal.aborted) await spend(tree, { 'intel-rapl:0': 50 }, tickMs / 1000)
       })()
       await tool.taskBegin()
       const before = tree.spent
       await sleep(2000)
       const truth = tree.spent - before
       await tool.taskEnd()
-      isOn = false
+      controller.abort()
       await background
       return truth
     },
