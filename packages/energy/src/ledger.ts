@@ -130,7 +130,7 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
   /**
    * Totals over the ledgers of several ranks or machines: a set union, so that the order of the folders, and a folder
    * named twice, change nothing.
-   * @throws `ERR_LEDGER_MERGE` when two records of one source contradict each other; `ERR_NATIVE_FUNCTION` with a
+   * @throws `ERR_LEDGER_MERGE_CONFLICT` when two records of one source contradict each other; `ERR_NATIVE_FUNCTION` with a
    *   native binary that cannot merge
    */
   static merge(directories: readonly string[]): LedgerTotals {

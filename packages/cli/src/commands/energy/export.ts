@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { SwiftError, type EnergyReport, type LedgerTotals } from '@swift/spec'
 import type { CommandCall } from '../../arguments/command.ts'
 import { printJson, printLine } from '../../output/output.ts'
-import { ledgerFolder, reportOptions, tokensOf } from './ledger-folder.ts'
+import { atTimeOf, ledgerFolder, reportOptions, tokensOf } from './ledger-folder.ts'
 
 async function render(
   format: string,
@@ -34,7 +34,7 @@ export async function exportLedger({ values, positionals, output }: CommandCall)
   const { buildReport, Ledger } = await import('@swift/energy')
   const folder = await ledgerFolder(positionals[1], 'export')
   const totals = Ledger.read(folder)
-  const report = await buildReport(totals, await reportOptions(values))
+  const report = await buildReport(totals, await atTimeOf(folder, await reportOptions(values)))
   const text = await render(values['format'] as string, totals, report, await tokensOf(folder, values))
   const { out } = values
   if (typeof out !== 'string') {

@@ -54,6 +54,15 @@ export async function reportOptions(values: Readonly<Record<string, unknown>>): 
   }
 }
 
+/** The same options with the factor of the run's own time: the middle of what was metered, not of today. */
+export async function atTimeOf(folder: string, options: ReportOptions): Promise<ReportOptions> {
+  const { Ledger, segmentHeaders } = await import('@swift/energy')
+  const started = (await segmentHeaders(folder))[0]?.startedUnixMs
+  if (started === undefined) return options
+  const milliseconds = Number(Ledger.read(folder).durationNanoseconds) / 1e6
+  return { ...options, when: new Date(started + milliseconds / 2) }
+}
+
 /** Tokens of a run, from the option or from what the trainer left beside the ledger; `undefined` where nobody knows. */
 export async function tokensOf(folder: string, values: Readonly<Record<string, unknown>>): Promise<number | undefined> {
   if (typeof values['tokens'] === 'number') return values['tokens']

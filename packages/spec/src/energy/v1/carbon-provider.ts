@@ -23,6 +23,7 @@ export interface CarbonForecastPoint {
   readonly startUnixMs: number
   /** First millisecond since the epoch it no longer holds for. */
   readonly endUnixMs: number
+  /** Expected intensity, gCO2e/kWh. */
   readonly gramsPerKilowattHour: number
 }
 

@@ -23,8 +23,11 @@ export interface CarbonSplit {
 
 /** Something derived from an amount of energy, with its interval. */
 export interface DerivedAmount {
+  /** Most likely value. */
   readonly value: number
+  /** Lowest value. */
   readonly low: number
+  /** Highest value. */
   readonly high: number
 }
 
@@ -34,7 +37,9 @@ export interface DerivedSplit {
   readonly unit: string
   /** Price, litres or other factor per kWh it was made with. */
   readonly perKilowattHour: number
+  /** Of measured energy. */
   readonly measured: DerivedAmount | undefined
+  /** Of modelled energy. */
   readonly modelled: DerivedAmount | undefined
 }
 
@@ -44,6 +49,7 @@ export interface EmbodiedCarbon {
   readonly grams: number
   /** Grams of making everything that was used. */
   readonly totalGrams: number
+  /** Seconds the hardware is used for, in all its life. */
   readonly lifetimeSeconds: number
   /** Share of the hardware the run had, 0 to 1. */
   readonly share: number
@@ -53,6 +59,7 @@ export interface EmbodiedCarbon {
 
 /** Fit of this machine's sensors to a wall meter, as a report applied it. */
 export interface AppliedCalibration {
+  /** Hash of the fit and its data. */
   readonly id: string
   /** Joules at the wall for each measured joule. */
   readonly gain: number
