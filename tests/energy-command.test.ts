@@ -197,7 +197,7 @@ describe.skipIf(reason !== undefined)('swift energy', () => {
   }
 
   it('reports by every key, with price, tokens and factor, and compares two runs', async () => {
-    const [first, second] = [await made(100), await made(150)]
+    const [first, second] = [await made(50), await made(200)]
     for (const per of ['epoch', 'phase', 'account', 'path', 'device']) {
       const { code, out } = await swift([
         'energy',
@@ -211,14 +211,14 @@ describe.skipIf(reason !== undefined)('swift energy', () => {
         '0.30EUR',
       ])
       expect(code).toBe(0)
-      expect(out).toContain('exactly: 100 J measured')
+      expect(out).toContain('exactly: 50 J measured')
       expect(out).toContain('CC BY 4.0')
       expect(out).toMatch(/cost .* EUR/)
     }
     const tokens = await swift(['energy', 'report', first, '--tokens', '1000'])
     expect(tokens.out).toMatch(/J\/token \[.*\] measured/)
     const { out } = await swift(['energy', 'report', '--compare', first, second])
-    expect(out).toMatch(/machine +measured +100 J .* 150 J .*\+50\.0 %.*differs/)
+    expect(out).toMatch(/machine +measured +50 J .* 200 J .*\+300\.0 %.*differs/)
     const { out: json } = await swift(['energy', 'report', '--compare', first, second, '--json'])
     expect(JSON.parse(json)).toMatchObject({ type: 'energy-comparison' })
     expect((await swift(['energy', 'report', '--compare', first])).err).toContain('ERR_ARGUMENT_MISSING')
