@@ -29,14 +29,14 @@ function exitCode(code: number | null, signal: NodeJS.Signals | null): number {
 
 /**
  * Hands signals on to the command, and goes on until it ends. A terminal sends Ctrl-C to both of us already, so that one
- * is only forwarded where there is none.
+ * is only forwarded where there is none. Called before the command starts: it may run before its start has returned.
  */
-function forwardSignals(child: ChildProcess): Disposable {
+function forwardSignals(child: () => ChildProcess): Disposable {
   const isTerminal = process.stdin.isTTY === true
   const names = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'] as const
   const listeners = names.map((name) => {
     const listener = (): void => {
-      if (!(isTerminal && (name === 'SIGINT' || name === 'SIGQUIT'))) child.kill(name)
+      if (!(isTerminal && (name === 'SIGINT' || name === 'SIGQUIT'))) child().kill(name)
     }
     process.on(name, listener)
     return [name, listener] as const
@@ -72,8 +72,9 @@ async function watchBudget(text: string, ledger: Ledger, child: ChildProcess): P
 async function runChild(words: readonly string[], ledger: Ledger, budget: unknown): Promise<number> {
   const [command = '', ...rest] = words
   using _phase = ledger.phase('command')
+  // Listeners run on the event loop, so that `child` is there by then.
+  using _signals = forwardSignals(() => child)
   const child = spawn(command, rest, { stdio: 'inherit' })
-  using _signals = forwardSignals(child)
   using _budget = typeof budget === 'string' ? await watchBudget(budget, ledger, child) : undefined
   return await new Promise<number>((resolve, reject) => {
     child.on('error', (error) => reject(startFailure(command, error)))
