@@ -1,4 +1,12 @@
-import type { CarbonAmount, CarbonSplit, EnergyAmount, EnergyClass, EnergySplit } from '@swift/spec'
+import type {
+  CarbonAmount,
+  CarbonSplit,
+  DerivedAmount,
+  DerivedSplit,
+  EnergyAmount,
+  EnergyClass,
+  EnergySplit,
+} from '@swift/spec'
 import { addAmounts } from './amounts.ts'
 
 /** How much of what is known a text shows. */
@@ -87,6 +95,22 @@ export function formatJoulesPerToken(split: EnergySplit, tokens: number, options
 export function formatCarbonSplit(split: CarbonSplit, options: FormatOptions = {}): string {
   const format = (carbon: CarbonAmount) =>
     withInterval(carbon.grams, carbon.lowGrams, carbon.highGrams, 'gCO2e', options)
+  return joinClasses(split.measured, split.modelled, format)
+}
+
+/** Price or water of measured and of modelled energy: `0.0012 EUR measured [0.0011–0.0013]`. */
+export function formatDerivedSplit(split: DerivedSplit, options: FormatOptions = {}): string {
+  const format = ({ value, low, high }: DerivedAmount) => withInterval(value, low, high, split.unit, options)
+  return joinClasses(split.measured, split.modelled, format)
+}
+
+/** Every nanojoule: `7.123456789 J measured + 0.5 J modelled`. */
+export function formatExactJoules(split: EnergySplit): string {
+  const format = ({ nanojoules }: EnergyAmount): string => {
+    const digits = nanojoules.toString().padStart(10, '0')
+    const fraction = digits.slice(-9).replace(/0+$/, '')
+    return `${digits.slice(0, -9)}${fraction === '' ? '' : `.${fraction}`} J`
+  }
   return joinClasses(split.measured, split.modelled, format)
 }
 

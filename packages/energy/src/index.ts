@@ -1,13 +1,60 @@
 export { Ledger, type LiveEnergy } from './ledger.ts'
 export type { LedgerOptions } from './ledger-options.ts'
+export type { LedgerNote } from './ledger-notes.ts'
 export { Phase, type PhaseOptions, type PhaseOwner } from './phase.ts'
-export { buildReport, type ReportOptions } from './report.ts'
-export { StaticCarbonProvider } from './static-carbon-provider.ts'
+export { buildReport, type EnergyPrice, type ReportOptions } from './report.ts'
+export { carbonOverTime, type CarbonOverTime, type CarbonStretch } from './carbon/carbon-over-time.ts'
+export { carbonProviderNames, carbonProviderOf } from './carbon/carbon-provider-of.ts'
+export type { CarbonRequestOptions } from './carbon/carbon-request.ts'
+export { ElectricityMapsProvider, type ElectricityMapsOptions } from './carbon/electricity-maps-provider.ts'
+export { StaticCarbonProvider } from './carbon/static-carbon-provider.ts'
+export { UkCarbonProvider, type UkCarbonOptions } from './carbon/uk-carbon-provider.ts'
+export { WattTimeProvider, type WattTimeOptions } from './carbon/watttime-provider.ts'
 export { addAmounts, addSplits } from './amounts.ts'
+export {
+  type BudgetEvent,
+  type BudgetFactors,
+  type BudgetForecast,
+  type BudgetObservation,
+  EnergyBudget,
+} from './budget/energy-budget.ts'
+export { type BudgetLimit, type BudgetQuantity, parseBudget } from './budget/parse-budget.ts'
+export {
+  type Calibration,
+  type CalibrationSample,
+  fitCalibration,
+  readCalibration,
+  writeCalibration,
+} from './calibration/calibration.ts'
+export { WallMeterLog } from './calibration/wall-meter-log.ts'
+export { type ComparedAmount, compareReports } from './compare-reports.ts'
+export { type CodecarbonRun, codecarbonCsv, readCodecarbonCsv } from './export/codecarbon.ts'
+export { exportCsv, exportJsonl } from './export/export-entries.ts'
+export { type OpenTelemetryOptions, publishOpenTelemetry } from './export/open-telemetry.ts'
+export { PrometheusEndpoint, prometheusText } from './export/prometheus.ts'
+export { sciMarkdown, type SciReport, sciReport, type SciScore } from './export/sci-report.ts'
+export { describeSources, type SourceFinding } from './describe-sources.ts'
+export { RequestLedger, type RequestEnergy, type RequestReport, type RequestStep } from './inference/request-ledger.ts'
+export {
+  type FittedRequestWeights,
+  fitRequestWeights,
+  type RequestWeights,
+  type RequestWork,
+} from './inference/request-weights.ts'
+export { type SegmentHeader, segmentHeaders } from './segment-header.ts'
+export { CarbonGate, type CarbonGateOptions } from './schedule/carbon-gate.ts'
+export { type ChosenWindow, chooseWindow, type WindowRequest } from './schedule/choose-window.ts'
+export { NvidiaControl } from './tuning/nvidia-control.ts'
+export { PowercapControl } from './tuning/powercap-control.ts'
+export type { PowerControl, PowerSetting } from './tuning/power-control.ts'
+export { PowerTuning, type PowerTuningOptions, type RestoredSetting } from './tuning/power-tuning.ts'
+export { type RobustLine, robustLine } from './statistics/robust-line.ts'
 export {
   combineLabelled,
   formatCarbonSplit,
+  formatDerivedSplit,
   formatEnergySplit,
+  formatExactJoules,
   formatJoules,
   formatJoulesPerToken,
   formatKilowattHours,
@@ -19,10 +66,15 @@ export {
 } from './format.ts'
 export type {
   AccountKind,
+  AppliedCalibration,
   CarbonAmount,
   CarbonFactor,
+  CarbonForecastPoint,
   CarbonProvider,
   CarbonSplit,
+  DerivedAmount,
+  DerivedSplit,
+  EmbodiedCarbon,
   EnergyAmount,
   EnergyClass,
   EnergyReport,

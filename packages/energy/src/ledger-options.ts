@@ -21,6 +21,8 @@ export interface LedgerOptions {
   }
   /** Count all active energy as this process's, whatever other processes do. Default false. */
   readonly exclusive?: boolean
+  /** Count the processes that this one starts, and theirs, as this process. Linux; default false. */
+  readonly followChildren?: boolean
   /** Powercap tree to read instead of the system's sources. Default: env `SWIFT_POWERCAP_ROOT`, else the system. */
   readonly powercapRoot?: string
   /** Follow each commit by fdatasync. Default true. */
@@ -46,6 +48,7 @@ export function toNativeOptions(directory: string, options: LedgerOptions): stri
     commitMs: options.commitMs ?? 1000,
     idleSeconds: options.idle?.seconds ?? 1,
     exclusive: options.exclusive ?? false,
+    followChildren: options.followChildren ?? false,
     powercapRoot: options.powercapRoot ?? null,
     sync: options.sync ?? true,
   })

@@ -1,3 +1,4 @@
+import * as nativeMeter from '@swift/kernels/meter'
 import {
   type EnergyMeter,
   meterMark,
@@ -21,6 +22,7 @@ import {
   SwiftError,
 } from '@swift/spec'
 import { sumEntries } from './amounts.ts'
+import { appendNote, type LedgerNote, readNotes } from './ledger-notes.ts'
 import { type LedgerOptions, toNativeOptions } from './ledger-options.ts'
 import { callNative } from './native.ts'
 import { Phase, type PhaseOptions, type PhaseOwner } from './phase.ts'
@@ -125,6 +127,26 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
     )
   }
 
+  /**
+   * Totals over the ledgers of several ranks or machines: a set union, so that the order of the folders, and a folder
+   * named twice, change nothing.
+   * @throws `ERR_LEDGER_MERGE_CONFLICT` when two records of one source contradict each other; `ERR_NATIVE_FUNCTION` with a
+   *   native binary that cannot merge
+   */
+  static merge(directories: readonly string[]): LedgerTotals {
+    const asked = `Merging ${directories.length} energy ledgers`
+    const { meterMerge } = nativeMeter as { readonly meterMerge?: (folders: readonly string[]) => string }
+    if (meterMerge === undefined) {
+      throw new SwiftError({
+        code: 'ERR_NATIVE_FUNCTION',
+        asked,
+        found: 'a native binary without the merge of ledgers',
+        remedy: 'Install the @swift/kernels of this version, or run npm run native in the repository',
+      })
+    }
+    return readState(callNative(asked, () => meterMerge(directories)))
+  }
+
   /** Check a ledger on disk: checksums, hash chain and invariants. Damage is a finding, not an error. */
   static async verify(directory: string): Promise<LedgerVerification> {
     const json = callNative(`Checking the energy ledger ${directory}`, () => meterVerify(directory))
@@ -225,6 +247,16 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
     return readState(callNative('Reading the energy totals', () => this.#meter.state()))
   }
 
+  /**
+   * What this run answers for: its phases with their idle share, work that was lost, work outside phases, gaps and the
+   * sampling itself. Other processes, and idle before the first phase, are not in it. For budgets.
+   */
+  spent(): EnergySplit {
+    const totals = this.totals()
+    const own = totals.entries.filter(({ kind, path }) => kind !== 'other_tenants' && (kind !== 'idle' || path !== ''))
+    return sumEntries(own, uncertaintyLookup(totals.sources))
+  }
+
   /** Power now and energy so far, for a display. */
   live(): LiveEnergy {
     const [measured, modelled] = this.#meter.watts()
@@ -273,6 +305,20 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
     )
     if (json === undefined) throw settleTimeout('the commit of the snapshot')
     return JSON.parse(json) as LedgerSnapshot
+  }
+
+  /**
+   * Write down why something happened, such as a run that its budget ended. Reports show it; balances do not change.
+   * @param code stable, such as `ERR_ENERGY_BUDGET_SPENT`
+   * @param message a sentence
+   */
+  async note(code: string, message: string): Promise<void> {
+    await appendNote(this.directory, { unixMs: Date.now(), code, message })
+  }
+
+  /** Notes of a ledger on disk, oldest first. */
+  static async notes(directory: string): Promise<readonly LedgerNote[]> {
+    return readNotes(directory)
   }
 
   /**

@@ -3,7 +3,7 @@ import type { AccountKind, EnergySourceDescriptor, LedgerEntry, LedgerTotals } f
 import { buildReport } from './report.ts'
 import { sumEntries } from './amounts.ts'
 import { uncertaintyLookup } from './read-state.ts'
-import { StaticCarbonProvider } from './static-carbon-provider.ts'
+import { StaticCarbonProvider } from './carbon/static-carbon-provider.ts'
 
 const joule = 1_000_000_000n
 

@@ -3,6 +3,9 @@ import type {
   CarbonAmount,
   CarbonProvider,
   CarbonSplit,
+  DerivedAmount,
+  DerivedSplit,
+  EmbodiedCarbon,
   EnergyAmount,
   EnergyReport,
   EnergyReportRow,
@@ -12,22 +15,41 @@ import type {
 } from '@swift/spec'
 import { SwiftError } from '@swift/spec'
 import { addSplits, sumEntries } from './amounts.ts'
-import { StaticCarbonProvider } from './static-carbon-provider.ts'
+import { applyCalibration, calibratedUncertainty, type Calibration } from './calibration/calibration.ts'
+import { StaticCarbonProvider } from './carbon/static-carbon-provider.ts'
 import { uncertaintyLookup } from './read-state.ts'
 
-/** What a report shows and what it derives carbon from. */
+/** What a report shows and what it derives carbon, price and water from. */
 export interface ReportOptions {
   /**
    * Rows: `epoch` groups phases by their `epoch:N` segment (others by their first segment); `phase` by their path
-   * without `name:N` segments; `path` is every path; `account` is every kind of account. Default `epoch`.
+   * without `name:N` segments; `path` is every path; `account` is every kind of account; `device` is every source.
+   * Default `epoch`.
    */
   readonly per?: EnergyReport['per']
   /** Where the grid factor comes from. Default: the built-in yearly averages. */
   readonly carbon?: CarbonProvider
   /** Grid zone. Default: env `SWIFT_CARBON_ZONE`, else `WORLD`. */
   readonly zone?: string
-  /** Power usage effectiveness of the building, at least 1. Applies to carbon only. Default 1. */
+  /** Instant the factor is for. Default: now; give the run's own time for an old one. */
+  readonly when?: Date
+  /** Power usage effectiveness of the building, at least 1. Applies to carbon, price and water only. Default 1. */
   readonly pue?: number
+  /** Price of electricity. Default: none. */
+  readonly price?: EnergyPrice
+  /** Litres of water per kWh (WUE). Default: none. */
+  readonly waterLitresPerKilowattHour?: number
+  /** Carbon of making the hardware. Default: none. */
+  readonly embodied?: Omit<EmbodiedCarbon, 'grams'>
+  /** Fit to a wall meter, applied to measured figures. Default: raw sensors. */
+  readonly calibration?: Calibration
+}
+
+/** What a kWh costs. */
+export interface EnergyPrice {
+  readonly perKilowattHour: number
+  /** ISO 4217 code or another name. */
+  readonly currency: string
 }
 
 /** 1 kWh in nanojoules. */
@@ -42,14 +64,19 @@ const activeKinds: ReadonlySet<AccountKind> = new Set([
   'overhead',
 ])
 
-function carbonOf(amount: EnergyAmount | undefined, gramsPerKilowattHour: number): CarbonAmount | undefined {
+function perKilowattHour(amount: EnergyAmount | undefined, factor: number): DerivedAmount | undefined {
   if (amount === undefined) return undefined
-  const grams = (nanojoules: bigint) => (Number(nanojoules) / nanojoulesPerKilowattHour) * gramsPerKilowattHour
+  const convert = (nanojoules: bigint): number => (Number(nanojoules) / nanojoulesPerKilowattHour) * factor
   return {
-    grams: grams(amount.nanojoules),
-    lowGrams: grams(amount.lowNanojoules),
-    highGrams: grams(amount.highNanojoules),
+    value: convert(amount.nanojoules),
+    low: convert(amount.lowNanojoules),
+    high: convert(amount.highNanojoules),
   }
+}
+
+function carbonOf(amount: EnergyAmount | undefined, gramsPerKilowattHour: number): CarbonAmount | undefined {
+  const derived = perKilowattHour(amount, gramsPerKilowattHour)
+  return derived && { grams: derived.value, lowGrams: derived.low, highGrams: derived.high }
 }
 
 function carbonSplit(energy: EnergySplit, gramsPerKilowattHour: number): CarbonSplit {
@@ -59,9 +86,25 @@ function carbonSplit(energy: EnergySplit, gramsPerKilowattHour: number): CarbonS
   }
 }
 
+function derivedSplit(
+  energy: EnergySplit,
+  unit: string,
+  factor: number | undefined,
+  pue: number,
+): DerivedSplit | undefined {
+  if (factor === undefined) return undefined
+  return {
+    unit,
+    perKilowattHour: factor,
+    measured: perKilowattHour(energy.measured, factor * pue),
+    modelled: perKilowattHour(energy.modelled, factor * pue),
+  }
+}
+
 /** Row a phase path belongs to. */
 function keyOf(per: EnergyReport['per'], entry: LedgerEntry): string {
   if (per === 'account') return entry.kind
+  if (per === 'device') return entry.source
   const segments = entry.path.split('/')
   if (per === 'epoch') return segments.find((segment) => /^epoch:\d+$/.test(segment)) ?? segments[0] ?? ''
   if (per === 'phase') {
@@ -78,34 +121,56 @@ function compareKeys(left: string, right: string): number {
   return Number.isNaN(difference) ? 0 : difference
 }
 
+function checkFactors({ pue = 1, price, waterLitresPerKilowattHour: water = 0, embodied }: ReportOptions): void {
+  const refuse = (code: `ERR_${string}`, found: string, remedy: string): never => {
+    throw new SwiftError({ code, asked: 'Making an energy report', found, remedy })
+  }
+  if (!(pue >= 1 && pue < 10)) {
+    refuse(
+      'ERR_ENERGY_PUE',
+      `a power usage effectiveness of ${pue}`,
+      'Give the ratio of the building’s power to the computers’ power: at least 1, usually 1.1 to 1.6.',
+    )
+  }
+  const isFine = (value: number): boolean => Number.isFinite(value) && value >= 0
+  if (!isFine(price?.perKilowattHour ?? 0) || !isFine(water)) {
+    refuse('ERR_ENERGY_FACTOR', 'a price or water factor below 0', 'Give what a kWh costs or needs: at least 0.')
+  }
+  if (embodied !== undefined) {
+    const { totalGrams, lifetimeSeconds, share } = embodied
+    if (!isFine(totalGrams) || !(lifetimeSeconds > 0) || !(share >= 0 && share <= 1)) {
+      refuse(
+        'ERR_ENERGY_FACTOR',
+        `embodied carbon of ${totalGrams} g over ${lifetimeSeconds} s at a share of ${share}`,
+        'Give grams of at least 0, a lifetime above 0 and a share from 0 to 1.',
+      )
+    }
+  }
+}
+
 /**
  * Make a report from totals. Everything in it can be computed again from the entries, the factor and the PUE it names.
- * @throws `ERR_ENERGY_PUE` for a PUE below 1, and what the carbon provider throws for an unknown zone
+ * @throws `ERR_ENERGY_PUE`, `ERR_ENERGY_FACTOR`, and what the carbon provider throws for an unknown zone
  */
 export async function buildReport(totals: LedgerTotals, options: ReportOptions = {}): Promise<EnergyReport> {
-  const { per = 'epoch', carbon = new StaticCarbonProvider(), pue = 1 } = options
-  if (!(pue >= 1 && pue < 10)) {
-    throw new SwiftError({
-      code: 'ERR_ENERGY_PUE',
-      asked: 'Making an energy report',
-      found: `a power usage effectiveness of ${pue}`,
-      remedy: 'Give the ratio of the building’s power to the computers’ power: at least 1, usually 1.1 to 1.6.',
-    })
-  }
+  const { per = 'epoch', carbon = new StaticCarbonProvider(), pue = 1, price, calibration, embodied } = options
+  checkFactors(options)
   const zone = options.zone ?? process.env['SWIFT_CARBON_ZONE'] ?? 'WORLD'
-  const factor = await carbon.doFactor(zone, new Date())
+  const factor = await carbon.doFactor(zone, options.when ?? new Date())
   const gramsPerKilowattHour = factor.gramsPerKilowattHour * pue
-  const uncertaintyOf = uncertaintyLookup(totals.sources)
+  const sensorUncertainty = uncertaintyLookup(totals.sources)
+  const modelled = new Set(totals.sources.filter(({ provenance }) => provenance === 'modelled').map(({ id }) => id))
+  const uncertaintyOf = (source: string): number =>
+    calibration === undefined || modelled.has(source) ? sensorUncertainty(source) : calibratedUncertainty(calibration)
+  const durationSeconds = Number(totals.durationNanoseconds) / 1e9
 
+  const sum = (entries: readonly LedgerEntry[]): EnergySplit => {
+    const split = sumEntries(entries, uncertaintyOf)
+    return calibration === undefined ? split : applyCalibration(split, calibration)
+  }
   const row = (key: string, entries: readonly LedgerEntry[]): EnergyReportRow => {
-    const active = sumEntries(
-      entries.filter((entry) => activeKinds.has(entry.kind)),
-      uncertaintyOf,
-    )
-    const idle = sumEntries(
-      entries.filter((entry) => entry.kind === 'idle'),
-      uncertaintyOf,
-    )
+    const active = sum(entries.filter((entry) => activeKinds.has(entry.kind)))
+    const idle = sum(entries.filter((entry) => entry.kind === 'idle'))
     const energy = addSplits(active, idle)
     return { key, active, idle, energy, carbon: carbonSplit(energy, gramsPerKilowattHour) }
   }
@@ -114,23 +179,36 @@ export async function buildReport(totals: LedgerTotals, options: ReportOptions =
     (entry) => entry.path !== '' && (entry.kind === 'phase' || entry.kind === 'idle'),
   )
   const groups = new Map<string, LedgerEntry[]>()
-  for (const entry of per === 'account' ? totals.entries : inPhases) {
+  for (const entry of per === 'account' || per === 'device' ? totals.entries : inPhases) {
     const key = keyOf(per, entry)
     const group = groups.get(key)
     if (group === undefined) groups.set(key, [entry])
     else group.push(entry)
   }
   const keys = [...groups.keys()].sort(compareKeys)
+  const machine = row('machine', totals.entries)
   return {
     runId: totals.runId,
     per,
     rows: keys.map((key) => row(key, groups.get(key) ?? [])),
     phases: row('phases', inPhases),
-    machine: row('machine', totals.entries),
+    machine,
     sources: totals.sources,
     gaps: totals.gaps,
-    durationSeconds: Number(totals.durationNanoseconds) / 1e9,
+    durationSeconds,
     powerUsageEffectiveness: pue,
     factor,
+    cost: derivedSplit(machine.energy, price?.currency ?? '', price?.perKilowattHour, pue),
+    water: derivedSplit(machine.energy, 'litres', options.waterLitresPerKilowattHour, pue),
+    embodied: embodied && {
+      ...embodied,
+      grams: (embodied.totalGrams * embodied.share * durationSeconds) / embodied.lifetimeSeconds,
+    },
+    calibration: calibration && {
+      id: calibration.id,
+      gain: calibration.gain,
+      offsetWatts: calibration.offsetWatts,
+      relativeResidual: calibration.relativeResidual,
+    },
   }
 }

@@ -1,6 +1,7 @@
 export { adapterConformance, type AdapterConformanceOptions } from './conformance/adapter-conformance.ts'
 export type { ConformanceRunner, ConformanceSkip } from './conformance/runner.ts'
 export { quantizerConformance, type QuantizerConformanceOptions } from './conformance/quantizer-conformance.ts'
+export { FakeCarbonServer, type FakeCarbonOptions } from './energy/fake-carbon-server.ts'
 export { FakePowercapTree, type FakeZoneOptions } from './energy/fake-powercap-tree.ts'
 export {
   checkGradients,

@@ -28,6 +28,7 @@ pub mod mark_ring;
 pub mod meter;
 pub mod options;
 pub mod path_table;
+pub mod process_tree;
 pub mod registry;
 pub mod resume;
 pub mod sampler;

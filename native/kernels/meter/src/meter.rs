@@ -136,6 +136,7 @@ impl Meter {
             baseline,
             period_ns: options.sample_period_ms * 1_000_000,
             commit_ns: options.commit_ms * 1_000_000,
+            follow_children: options.follow_children,
         };
         let thread = std::thread::Builder::new()
             .name("swift-meter".to_owned())

@@ -27,6 +27,8 @@ pub struct MeterOptions {
     pub idle_seconds: f64,
     /// Count all active energy as this process's, whatever others do.
     pub exclusive: bool,
+    /// Count the processes started by this one, and theirs, as this process.
+    pub follow_children: bool,
     /// Powercap tree to read instead of the system's sources.
     pub powercap_root: Option<PathBuf>,
     /// Follow each commit by fdatasync.
@@ -44,6 +46,7 @@ impl Default for MeterOptions {
             commit_ms: 1000,
             idle_seconds: 1.0,
             exclusive: false,
+            follow_children: false,
             powercap_root: None,
             sync: true,
         }

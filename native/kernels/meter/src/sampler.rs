@@ -28,6 +28,8 @@ pub struct Sampler {
     pub period_ns: u64,
     /// Time between commits.
     pub commit_ns: u64,
+    /// Whether processes started by this one count as this process.
+    pub follow_children: bool,
 }
 
 /// ±10 % of the period, the same series in every run: sensors that update every 100 ms must not be read in step.
@@ -90,6 +92,9 @@ fn commit(shared: &Shared, tickets: Vec<u64>, closing: bool) {
 /// The thread's whole life.
 pub fn run(mut sampler: Sampler) {
     let mut usage_reader = UsageReader::open();
+    if sampler.follow_children {
+        usage_reader.follow_children();
+    }
     let mut number = 0_u64;
     let mut last_commit_ns = 0;
     let mut deadline_ns = monotonic_nanoseconds();

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::Read;
 
 use crate::clock::{monotonic_nanoseconds, process_cpu_nanoseconds, thread_cpu_nanoseconds};
+use crate::process_tree::ProcessTree;
 
 /// Cumulative use at one instant. Differences of two of these divide a source's energy between tenants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MachineUsage {
     /// When.
     pub monotonic_ns: u64,
-    /// CPU time of this process, the sampler thread included.
+    /// CPU time of this process, the sampler thread included; with that of the processes below it where they are followed.
     pub process_cpu_ns: u64,
     /// CPU time of the sampler thread alone.
     pub sampler_cpu_ns: u64,
@@ -38,6 +39,7 @@ pub struct UsageReader {
     others_per_second_ns: u64,
     others_cpu_ns: u64,
     last_ns: u64,
+    children: Option<ProcessTree>,
 }
 
 fn system_configuration(name: libc::c_int) -> u64 {
@@ -69,7 +71,13 @@ impl UsageReader {
             others_per_second_ns: 0,
             others_cpu_ns: 0,
             last_ns: monotonic_nanoseconds(),
+            children: None,
         }
+    }
+
+    /// Count the processes below this one, running and ended, as this process from now on.
+    pub fn follow_children(&mut self) {
+        self.children = Some(ProcessTree::open(self.tick_ns, self.page_bytes));
     }
 
     /// Whether other tenants are visible.
@@ -87,7 +95,9 @@ impl UsageReader {
     /// Read now. Call from the sampler thread: its own CPU time is part of the answer.
     pub fn read(&mut self) -> MachineUsage {
         let monotonic_ns = monotonic_nanoseconds();
-        let process_cpu_ns = process_cpu_nanoseconds();
+        let (children_cpu_ns, children_bytes) =
+            self.children.as_mut().map_or((0, 0), |children| children.read(monotonic_ns));
+        let process_cpu_ns = process_cpu_nanoseconds() + children_cpu_ns;
         let elapsed = monotonic_ns.saturating_sub(self.last_ns);
         self.last_ns = monotonic_ns;
         let window_over = self.window.is_none_or(|(start, ..)| monotonic_ns.saturating_sub(start) >= STAT_WINDOW_NS);
@@ -109,7 +119,8 @@ impl UsageReader {
             sampler_cpu_ns: thread_cpu_nanoseconds(),
             others_cpu_ns: self.others_cpu_ns,
             cpu_count: self.cpu_count,
-            resident_bytes: self.resident_bytes(),
+            // Shared pages are counted by each process that maps them; memory cannot be more than there is.
+            resident_bytes: (self.resident_bytes() + children_bytes).min(self.memory_bytes),
             memory_bytes: self.memory_bytes,
         }
     }

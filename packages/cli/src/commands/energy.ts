@@ -1,136 +1,44 @@
-import { stat } from 'node:fs/promises'
-import { join } from 'node:path'
-import { SwiftError, type EnergyReport, type OptionTable } from '@swift/spec'
+import { SwiftError } from '@swift/spec'
 import type { Command, CommandCall } from '../arguments/command.ts'
-import { printJson, printLine } from '../output/output.ts'
-import { formatTable } from '../output/table.ts'
+import { energyOptions } from './energy/energy-options.ts'
 
-const options: OptionTable = {
-  per: {
-    type: 'string',
-    default: 'epoch',
-    choices: ['epoch', 'phase', 'account', 'path'],
-    description: 'Rows of the report.',
-  },
-  zone: {
-    type: 'string',
-    derived: 'SWIFT_CARBON_ZONE, else the world',
-    description: 'Country or grid zone of the carbon factor, e.g. DEU.',
-  },
-  pue: {
-    type: 'number',
-    default: 1,
-    minimum: 1,
-    maximum: 10,
-    description: 'Power usage effectiveness of the building; only derived figures use it.',
-  },
+type Action = (call: CommandCall) => Promise<number>
+
+/** Actions by name; an action's code is loaded when it runs. */
+const actions: Readonly<Record<string, () => Promise<Action>>> = {
+  run: async () => (await import('./energy/run.ts')).run,
+  doctor: async () => (await import('./energy/energy-doctor.ts')).doctor,
+  report: async () => (await import('./energy/report.ts')).report,
+  watch: async () => (await import('./energy/watch.ts')).watch,
+  verify: async () => (await import('./energy/verify.ts')).verify,
+  merge: async () => (await import('./energy/merge.ts')).merge,
+  export: async () => (await import('./energy/export.ts')).exportLedger,
+  calibrate: async () => (await import('./energy/calibrate.ts')).calibrate,
+  sources: async () => (await import('./energy/sources.ts')).sources,
 }
 
-/** The ledger's folder: the one named, or `energy` inside a run's folder. */
-async function ledgerFolder(folder: string | undefined): Promise<string> {
-  if (folder === undefined) {
-    throw new SwiftError({
-      code: 'ERR_ARGUMENT_MISSING',
-      asked: 'swift energy without a folder',
-      found: 'no run to look at',
-      remedy: 'Write swift energy report RUN_FOLDER',
-    })
-  }
-  const inside = join(folder, 'energy')
-  const isThere = async (path: string): Promise<boolean> =>
-    (await stat(path).catch(() => undefined))?.isDirectory() === true
-  if (await isThere(inside)) return inside
-  if (await isThere(folder)) return folder
-  throw new SwiftError({
-    code: 'ERR_LEDGER_MISSING',
-    asked: `The energy ledger of ${folder}`,
-    found: 'there is no such folder',
-    remedy: 'Name the folder of a run, or its energy folder',
-  })
-}
-
-async function printReport(report: EnergyReport): Promise<void> {
-  const { formatCarbonSplit, formatEnergySplit } = await import('@swift/core')
-  const row = ({ key, energy, carbon }: EnergyReport['phases']): string[] => [
-    key,
-    formatEnergySplit(energy),
-    formatCarbonSplit(carbon),
-  ]
-  printLine(
-    `run ${report.runId} · ${report.durationSeconds.toFixed(1)} s · carbon factor ${report.factor.zone} ${report.factor.gramsPerKilowattHour} g/kWh · PUE ${report.powerUsageEffectiveness}`,
-  )
-  printLine(
-    formatTable([
-      ...report.rows.map(row),
-      row({ ...report.phases, key: 'all phases' }),
-      row({ ...report.machine, key: 'machine' }),
-    ]),
-  )
-  for (const source of report.sources) printLine(`source ${source.id}: ${source.state}, ${source.reason}`)
-  for (const gap of report.gaps)
-    printLine(
-      `gap ${JSON.stringify(gap, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value))}`,
-    )
-}
-
-async function report({ values, positionals, output }: CommandCall): Promise<number> {
-  const { Ledger } = await import('@swift/core')
-  const made = await Ledger.report(await ledgerFolder(positionals[1]), {
-    per: values['per'] as EnergyReport['per'],
-    pue: values['pue'] as number,
-    ...(values['zone'] === undefined ? {} : { zone: values['zone'] as string }),
-  })
-  if (output.json) printJson({ type: 'energy-report', ...made })
-  else await printReport(made)
-  return 0
-}
-
-async function verify({ positionals, output }: CommandCall): Promise<number> {
-  const { Ledger } = await import('@swift/core')
-  const result = await Ledger.verify(await ledgerFolder(positionals[1]))
-  if (output.json) printJson({ type: 'energy-verification', ...result })
-  else
-    printLine(
-      formatTable(
-        Object.entries(result).map(([name, value]) => [
-          name,
-          typeof value === 'object'
-            ? JSON.stringify(value, (_key, entry: unknown) => (typeof entry === 'bigint' ? entry.toString() : entry))
-            : String(value),
-        ]),
-      ),
-    )
-  return result.ok ? 0 : 2
-}
-
-async function sources({ output }: CommandCall): Promise<number> {
-  const { Ledger } = await import('@swift/core')
-  const found = Ledger.sources()
-  if (output.json) printJson({ type: 'energy-sources', sources: found })
-  else
-    printLine(
-      formatTable(found.map((source) => [source.id, source.scope, source.state, source.provenance, source.reason])),
-    )
-  return 0
-}
-
-const actions: Readonly<Record<string, (call: CommandCall) => Promise<number>>> = { report, verify, sources }
-
-/** `swift energy report|verify|sources`. */
+/** `swift energy run|doctor|report|watch|verify|merge|export|calibrate|sources`. */
 export const energy: Command = {
   name: 'energy',
-  summary: 'report or verify the joule ledger of a run, or list the energy sources',
-  usage: 'report|verify|sources [RUN_DIR] [options]',
+  summary: 'meter any program, and look at the joule ledger of a run',
+  usage: `${Object.keys(actions).join('|')} [RUN_DIR…] [options] [-- COMMAND]`,
   examples: [
+    'swift energy run -- python train.py',
+    'swift energy run --deadline 8h --carbon uk --zone GBR --budget 0.5kWh -- make all',
+    'swift energy doctor',
     'swift energy report runs/first --per phase --zone FRA',
+    'swift energy report --compare runs/first runs/second',
+    'swift energy watch runs/first',
     'swift energy verify runs/first',
-    'swift energy sources',
+    'swift energy merge runs/rank-0 runs/rank-1',
+    'swift energy export runs/first --format codecarbon --out emissions.csv',
+    'swift energy calibrate meter.csv runs/idle runs/half runs/full',
   ],
-  options: () => Promise.resolve({ energy: options }),
+  options: () => Promise.resolve({ energy: energyOptions }),
   run: async (call) => {
     const [name] = call.positionals
-    const action = name !== undefined && Object.hasOwn(actions, name) ? actions[name] : undefined
-    if (action !== undefined) return action(call)
+    const load = name !== undefined && Object.hasOwn(actions, name) ? actions[name] : undefined
+    if (load !== undefined) return (await load())(call)
     throw new SwiftError({
       code: 'ERR_ARGUMENT_UNEXPECTED',
       asked: `swift energy ${name ?? ''}`.trim(),

@@ -255,6 +255,11 @@ export const trainingOptions: Readonly<Record<keyof TrainerOptions, OptionDefini
     description:
       'Updates with a NaN or infinite loss or gradient to skip before the run stops; above 0 each step waits for its norm.',
   },
+  energyBudget: {
+    type: 'string',
+    description:
+      'Limits of the run, e.g. 0.5kWh, 2MJ, 300gCO2e, 2EUR@0.30, 0.02J/token; a spent one ends it with a checkpoint, "soft 0.4kWh" only warns.',
+  },
   memoryLimit: {
     type: 'integer',
     minimum: 1,

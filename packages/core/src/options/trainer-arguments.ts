@@ -1,3 +1,4 @@
+import { parseBudget } from '@swift/energy'
 import { SwiftError, type RecomputePolicy } from '@swift/spec'
 import { refuseUnbuilt } from './refuse-unbuilt.ts'
 import { trainingOptions } from './option-tables.ts'
@@ -59,13 +60,15 @@ export class TrainerArguments {
   readonly resumeFromCheckpoint: string | undefined
   /** Updates that may be skipped. */
   readonly skipNonFiniteSteps: number
+  /** Limits of energy, carbon or money. */
+  readonly energyBudget: string | undefined
   /** Bytes the run may use. */
   readonly memoryLimit: number | undefined
   /** What was given, without the defaults; written into the run folder. */
   readonly given: TrainerOptions
 
   /**
-   * @throws `ERR_OPTION_UNKNOWN`, `ERR_OPTION_INVALID`; `ERR_PLUGIN_REQUIREMENT` for parallel sizes that no plugin here
+   * @throws `ERR_OPTION_UNKNOWN`, `ERR_OPTION_INVALID`, `ERR_ENERGY_BUDGET`; `ERR_PLUGIN_REQUIREMENT` for parallel sizes that no plugin here
    *   provides
    */
   constructor(options: TrainerOptions = {}) {
@@ -96,7 +99,10 @@ export class TrainerArguments {
     this.earlyStopPatience = read('earlyStopPatience')
     this.resumeFromCheckpoint = read('resumeFromCheckpoint')
     this.skipNonFiniteSteps = read('skipNonFiniteSteps')
+    this.energyBudget = read('energyBudget')
     this.memoryLimit = read('memoryLimit')
+    // Refused now, not after hours of preparing data.
+    if (this.energyBudget !== undefined) parseBudget(this.energyBudget)
     if (this.gradientAccumulationSteps !== undefined && this.tokensPerStep !== undefined) {
       throw new SwiftError({
         code: 'ERR_OPTION_INVALID',

@@ -46,6 +46,12 @@ export interface TrainerOptions {
   readonly resumeFromCheckpoint?: string
   /** Updates with a NaN or infinite loss or gradient to skip before the run stops. Default 0. */
   readonly skipNonFiniteSteps?: number
+  /**
+   * Limits of the whole run, resumed parts included: `0.5kWh`, `2MJ`, `300gCO2e`, `2EUR@0.30` (at 0.30 EUR per kWh),
+   * `0.02J/token`, separated by commas. A spent one ends the run after its step with a checkpoint; `soft 0.4kWh` only
+   * warns. Default: none.
+   */
+  readonly energyBudget?: string
   /** Bytes the run may use. Default: the memory available now. */
   readonly memoryLimit?: number
   /** Attention in O(S) memory; false is refused, there is no other kernel. Default true. */

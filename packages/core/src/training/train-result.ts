@@ -2,7 +2,7 @@ import type { EnergyReport } from '@swift/spec'
 import type { PlanComparison } from '../planning/compare-plan.ts'
 
 /** Why a run ended. */
-export type StopReason = 'finished' | 'early-stop' | 'aborted'
+export type StopReason = 'finished' | 'early-stop' | 'aborted' | 'energy-budget'
 
 /** What a run came to. */
 export interface TrainResult {
@@ -36,6 +36,6 @@ export interface TrainResult {
   readonly energy: EnergyReport | undefined
   /** Why there is no energy. */
   readonly energyUnavailable: string | undefined
-  /** How to continue an aborted run. */
+  /** How to continue a run that was aborted or whose budget is spent. */
   readonly resumeHint: string | undefined
 }

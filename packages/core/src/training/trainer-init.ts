@@ -18,6 +18,11 @@ export interface TrainerInit extends DataOptions {
   readonly evalDataset?: TrainingData
   /** Aborting it finishes the step, saves a checkpoint and ends the run. */
   readonly signal?: AbortSignal
+  /**
+   * Called before each step, which waits for it: the place to pause a run, such as with a `CarbonGate` of
+   * `@swift/energy`. `save()` writes a checkpoint first, for a pause that may be long.
+   */
+  readonly beforeStep?: (moment: { readonly step: number; save(): Promise<string> }) => Promise<void>
   /** A ledger that the caller opened and closes. Default: one in the run folder. */
   readonly ledger?: Ledger
   /** Where the grid factor of the plan comes from. Default: the built-in yearly averages. */

@@ -6,6 +6,7 @@ import type { Tensor } from '@swift/tensor'
 import { writeFileAtomically } from '../checkpoints/atomic-folder.ts'
 import { CheckpointStore, restoreCheckpoint } from '../checkpoints/checkpoint-store.ts'
 import type { TrainerState } from '../checkpoints/trainer-state.ts'
+import { RunBudget } from '../energy/run-budget.ts'
 import { RunEnergy } from '../energy/run-energy.ts'
 import { EventStream } from '../events/event-stream.ts'
 import type { TrainingEvent } from '../events/training-event.ts'
@@ -40,6 +41,7 @@ const programFields: ReadonlySet<string> = new Set([
   'ledger',
   'carbon',
   'decays',
+  'beforeStep',
 ])
 
 interface Prepared {
@@ -267,6 +269,8 @@ export abstract class Trainer implements Disposable {
     await model.device.flush()
     const others = model.device.statistics().liveBytes - plan.memory.modelBytes
     model.device.resetStatistics()
+    const emit = (event: TrainingEvent): void => this.#events.emit(event)
+    const budget = await RunBudget.open(this.args.energyBudget, this.#init.carbon, energy, emit)
     const run = new TrainingRun({
       model,
       lossModel,
@@ -289,11 +293,14 @@ export abstract class Trainer implements Disposable {
       resumed,
       resumedFrom: path,
       signal,
-      emit: (event) => this.#events.emit(event),
+      budget,
+      beforeStep: this.#init.beforeStep,
+      emit,
     })
     this.#run = run
     this.#optimizerState = full.state
     const reason = await this.#runToEnd(run)
+    await budget?.settle()
     const peakBytes = model.device.statistics().peakBytes - Math.max(0, others)
     return this.#finish(runFolder, reason, run, plan, peakBytes, resumed, energy, batches)
   }
@@ -339,16 +346,24 @@ export abstract class Trainer implements Disposable {
       planComparison: steps === 0 ? undefined : comparePlan(plan, peakBytes, steps, seconds),
       energy: await energy.report(),
       energyUnavailable: energy.unavailable,
-      resumeHint:
-        reason === 'aborted' && lastCheckpoint !== undefined
-          ? `Continue with outputDir: ${runFolder} and resumeFromCheckpoint: auto (step ${run.step} is saved)`
-          : undefined,
+      resumeHint: resumeHint(reason, runFolder, run.step, lastCheckpoint),
     }
     const { energy: _energy, ...summary } = result
     await writeFileAtomically(join(runFolder, 'trainer_state.json'), `${JSON.stringify(summary, null, 2)}\n`)
     this.#events.emit({ type: 'end', result })
     return result
   }
+}
+
+function resumeHint(
+  reason: StopReason,
+  runFolder: string,
+  step: number,
+  lastCheckpoint: string | undefined,
+): string | undefined {
+  if (lastCheckpoint === undefined || (reason !== 'aborted' && reason !== 'energy-budget')) return undefined
+  const budget = reason === 'energy-budget' ? ', with a larger energyBudget: it counts the whole run' : ''
+  return `Continue with outputDir: ${runFolder} and resumeFromCheckpoint: auto (step ${step} is saved)${budget}`
 }
 
 /** Fine-tunes on rows of chats: the loss is on the assistant's turns. */

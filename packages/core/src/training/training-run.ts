@@ -2,6 +2,7 @@ import { RandomStream } from '@swift/tensor'
 import type { DataPosition } from '@swift/data'
 import type { CheckpointStore } from '../checkpoints/checkpoint-store.ts'
 import type { BestEvaluation, TrainerState } from '../checkpoints/trainer-state.ts'
+import type { RunBudget } from '../energy/run-budget.ts'
 import type { RunEnergy } from '../energy/run-energy.ts'
 import type { TrainingEvent } from '../events/training-event.ts'
 import type { SwiftModel } from '../model/swift-model.ts'
@@ -16,6 +17,7 @@ import { learningRateAt, type Schedule } from './schedule.ts'
 import { energyNow, LogAverage, type StepNumbers } from './step-metrics.ts'
 import { dispatchStep, type DispatchedStep } from './step-runner.ts'
 import type { Trainable } from './trainable.ts'
+import type { TrainerInit } from './trainer-init.ts'
 import type { StopReason } from './train-result.ts'
 import type { UpdateRule } from './update.ts'
 import { Watchdog } from './watchdog.ts'
@@ -54,6 +56,10 @@ export interface TrainingRunParts {
   readonly resumedFrom: string | undefined
   /** Ends the run after a step. */
   readonly signal: AbortSignal | undefined
+  /** Limits of energy. */
+  readonly budget: RunBudget | undefined
+  /** Waited for before each step. */
+  readonly beforeStep: TrainerInit['beforeStep']
   /** Hears of events. */
   readonly emit: (event: TrainingEvent) => void
 }
@@ -129,9 +135,19 @@ export class TrainingRun {
 
   /** Runs to the end, an early stop or an abort; the last state is in a checkpoint when it returns. */
   async run(): Promise<StopReason> {
-    const { length, signal, lossModel } = this.#parts
+    const { length, signal, lossModel, beforeStep } = this.#parts
     let pending: DispatchedStep | undefined
     let reason: StopReason = 'finished'
+    const settlePending = async (): Promise<void> => {
+      if (pending === undefined) return
+      const step = pending
+      pending = undefined
+      await this.#settle(step)
+    }
+    const save = async (): Promise<string> => {
+      await settlePending()
+      return this.save()
+    }
     lossModel.isTraining = true
     this.#lastSettled = performance.now()
     try {
@@ -140,24 +156,38 @@ export class TrainingRun {
           reason = 'aborted'
           break
         }
+        if (this.#isBudgetSpent()) {
+          reason = 'energy-budget'
+          break
+        }
+        if (beforeStep !== undefined) {
+          await beforeStep({ step: this.#step + 1, save })
+          // A pause is no part of the next step's time.
+          if (pending === undefined) this.#lastSettled = performance.now()
+        }
         const dispatched = await this.#dispatch()
-        if (pending !== undefined) await this.#settle(pending)
+        await settlePending()
         pending = dispatched
         if (!this.#isDue()) continue
-        await this.#settle(pending)
-        pending = undefined
+        await settlePending()
         if (await this.#evaluateAndSave()) {
           reason = 'early-stop'
           break
         }
         this.#lastSettled = performance.now()
       }
-      if (pending !== undefined) await this.#settle(pending)
+      await settlePending()
       if (this.#savedStep !== this.#step) await this.save()
       return reason
     } finally {
       lossModel.isTraining = false
     }
+  }
+
+  /** A budget spent before the first step, as after a resume, ends the run too. */
+  #isBudgetSpent(): boolean {
+    const { budget, length } = this.#parts
+    return budget?.look({ step: this.#step, totalSteps: length.totalSteps, tokens: this.#tokens }) === true
   }
 
   async #dispatch(): Promise<DispatchedStep> {

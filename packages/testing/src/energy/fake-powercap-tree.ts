@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -62,7 +62,13 @@ export class FakePowercapTree implements Disposable {
   }
 
   #show(zone: Zone): void {
-    writeFileSync(join(zone.folder, 'energy_uj'), `${(zone.nanojoules % zone.modulus) / 1000n}\n`)
+    // In place and of one length: a reader must never find a file that is empty for a moment, as the kernel's never is.
+    const file = openSync(join(zone.folder, 'energy_uj'), constants.O_WRONLY | constants.O_CREAT, 0o644)
+    try {
+      writeSync(file, `${((zone.nanojoules % zone.modulus) / 1000n).toString().padEnd(20)}\n`, 0)
+    } finally {
+      closeSync(file)
+    }
   }
 
   /** Nanojoules at which a zone's register returns to zero. */

@@ -3,7 +3,7 @@ export type CarbonFactorKind = 'location-average' | 'location-marginal' | 'marke
 
 /** A grid carbon factor with everything a reader needs to judge it. */
 export interface CarbonFactor {
-  /** Zone the factor is for: ISO 3166 alpha-3 country code, or `WORLD`. */
+  /** Zone the factor is for: ISO 3166 alpha-3 country code, `WORLD`, or the provider's own name of a grid zone. */
   readonly zone: string
   /** Grams of CO2e per kilowatt-hour of electricity. */
   readonly gramsPerKilowattHour: number
@@ -17,14 +17,32 @@ export interface CarbonFactor {
   readonly licence: string
 }
 
+/** Carbon intensity forecast for a stretch of time. */
+export interface CarbonForecastPoint {
+  /** First millisecond since the epoch it holds for. */
+  readonly startUnixMs: number
+  /** First millisecond since the epoch it no longer holds for. */
+  readonly endUnixMs: number
+  /** Expected intensity, gCO2e/kWh. */
+  readonly gramsPerKilowattHour: number
+}
+
 /** Gives the carbon intensity of electricity for a zone and a time. */
 export interface CarbonProvider {
   /** Unique id, such as `static`. */
   readonly id: string
   /**
-   * @param zone ISO 3166 alpha-3 code or `WORLD`
+   * @param zone ISO 3166 alpha-3 code, `WORLD`, or a zone of this provider
    * @param when instant the energy was used
    * @throws a coded error naming the zones known when `zone` is unknown
    */
   doFactor(zone: string, when: Date): Promise<CarbonFactor>
+  /**
+   * What the intensity is expected to be, in order of time and as far as the provider knows. A provider without
+   * forecasts leaves this out.
+   * @param from first instant of interest
+   * @param until end of the stretch of interest
+   * @throws as {@link doFactor}
+   */
+  doForecast?(zone: string, from: Date, until: Date): Promise<readonly CarbonForecastPoint[]>
 }

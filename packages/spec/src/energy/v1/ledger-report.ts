@@ -21,6 +21,54 @@ export interface CarbonSplit {
   readonly modelled: CarbonAmount | undefined
 }
 
+/** Something derived from an amount of energy, with its interval. */
+export interface DerivedAmount {
+  /** Most likely value. */
+  readonly value: number
+  /** Lowest value. */
+  readonly low: number
+  /** Highest value. */
+  readonly high: number
+}
+
+/** A derived figure by class, never stored; `undefined` is unavailable. */
+export interface DerivedSplit {
+  /** `EUR`, `litres`, … */
+  readonly unit: string
+  /** Price, litres or other factor per kWh it was made with. */
+  readonly perKilowattHour: number
+  /** Of measured energy. */
+  readonly measured: DerivedAmount | undefined
+  /** Of modelled energy. */
+  readonly modelled: DerivedAmount | undefined
+}
+
+/** Carbon of making the hardware, spread over its life (SCI: `M = TE · TiR / EL · RR / ToR`). */
+export interface EmbodiedCarbon {
+  /** Grams of the run: its share of {@link totalGrams}. */
+  readonly grams: number
+  /** Grams of making everything that was used. */
+  readonly totalGrams: number
+  /** Seconds the hardware is used for, in all its life. */
+  readonly lifetimeSeconds: number
+  /** Share of the hardware the run had, 0 to 1. */
+  readonly share: number
+  /** Where {@link totalGrams} comes from. */
+  readonly source: string
+}
+
+/** Fit of this machine's sensors to a wall meter, as a report applied it. */
+export interface AppliedCalibration {
+  /** Hash of the fit and its data. */
+  readonly id: string
+  /** Joules at the wall for each measured joule. */
+  readonly gain: number
+  /** Watts at the wall that no sensor sees. */
+  readonly offsetWatts: number
+  /** Root mean square error of the fit as a fraction of the mean. */
+  readonly relativeResidual: number
+}
+
 /** One line of a report. */
 export interface EnergyReportRow {
   /** Phase path, epoch (`epoch:3`) or account name. */
@@ -40,7 +88,7 @@ export interface EnergyReport {
   /** The run. */
   readonly runId: string
   /** What a row stands for. */
-  readonly per: 'epoch' | 'phase' | 'account' | 'path'
+  readonly per: 'epoch' | 'phase' | 'account' | 'path' | 'device'
   /** The rows, in order of first use. */
   readonly rows: readonly EnergyReportRow[]
   /** All phases together, with their idle share. */
@@ -57,4 +105,12 @@ export interface EnergyReport {
   readonly powerUsageEffectiveness: number
   /** Grid factor that carbon was derived with. */
   readonly factor: CarbonFactor
+  /** Price of the machine's energy with PUE; `undefined` without a price. */
+  readonly cost: DerivedSplit | undefined
+  /** Water for the machine's energy; `undefined` without a factor. */
+  readonly water: DerivedSplit | undefined
+  /** `undefined` where nothing was said about the hardware. */
+  readonly embodied: EmbodiedCarbon | undefined
+  /** The calibration that measured figures were multiplied with; `undefined` for raw sensors. */
+  readonly calibration: AppliedCalibration | undefined
 }

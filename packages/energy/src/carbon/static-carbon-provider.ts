@@ -1,4 +1,5 @@
 import { type CarbonFactor, type CarbonProvider, SwiftError } from '@swift/spec'
+import { egridGrams2023 } from './egrid.ts'
 
 /**
  * Yearly average carbon intensity of electricity generated in a zone, gCO2e/kWh over the life cycle.
@@ -28,17 +29,31 @@ const emberGrams2024: Readonly<Record<string, number>> = {
   ZAF: 713.9,
 }
 
-/** The built-in yearly factors: no network, no key, good to about a quarter of their value by year and method. */
+/**
+ * The built-in yearly factors: no network, no key, good to about a quarter of their value by year and method. Countries
+ * from Ember (production mix, life cycle), subregions of the United States (`USA-CAMX`) from EPA eGRID (at the stack).
+ */
 export class StaticCarbonProvider implements CarbonProvider {
   readonly id: string = 'static-yearly'
 
-  /** Zones in the table. */
+  /** Zones in the tables. */
   static zones(): readonly string[] {
-    return Object.keys(emberGrams2024)
+    return [...Object.keys(emberGrams2024), ...Object.keys(egridGrams2023)]
   }
 
   async doFactor(zone: string): Promise<CarbonFactor> {
     const key = zone.toUpperCase()
+    const egrid = egridGrams2023[key]
+    if (egrid !== undefined) {
+      return {
+        zone: key,
+        gramsPerKilowattHour: egrid,
+        kind: 'location-average',
+        source: 'EPA, eGRID2023, total output emission rate (CO2e at the stack, no life cycle)',
+        validFor: '2023',
+        licence: 'public domain (United States)',
+      }
+    }
     const gramsPerKilowattHour = emberGrams2024[key]
     if (gramsPerKilowattHour === undefined) {
       throw new SwiftError({

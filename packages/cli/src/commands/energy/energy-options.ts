@@ -1,0 +1,64 @@
+import type { OptionTable } from '@swift/spec'
+
+/** Options of all actions of `swift energy`; each action says which it reads. */
+export const energyOptions: OptionTable = {
+  per: {
+    type: 'string',
+    default: 'epoch',
+    choices: ['epoch', 'phase', 'account', 'path', 'device'],
+    description: 'Rows of a report.',
+  },
+  compare: {
+    type: 'boolean',
+    default: false,
+    description: 'report: set two runs against each other, row by row: swift energy report --compare A B.',
+  },
+  zone: {
+    type: 'string',
+    derived: 'SWIFT_CARBON_ZONE, else the world',
+    description: 'Country or grid zone of the carbon factor, e.g. DEU, USA-CAMX.',
+  },
+  carbon: {
+    type: 'string',
+    default: 'static',
+    choices: ['static', 'electricity-maps', 'watttime', 'uk'],
+    description: 'Where the carbon factor comes from; keys are read from the environment.',
+  },
+  pue: {
+    type: 'number',
+    default: 1,
+    minimum: 1,
+    maximum: 10,
+    description: 'Power usage effectiveness of the building; only derived figures use it.',
+  },
+  price: { type: 'string', description: 'Price of a kWh with its currency, e.g. 0.30EUR.' },
+  calibration: {
+    type: 'string',
+    description: 'Calibration file to apply to measured figures (report), or to write (calibrate).',
+  },
+  tokens: {
+    type: 'integer',
+    minimum: 1,
+    derived: "the run's own count",
+    description: 'Tokens to divide the energy by, for J/token.',
+  },
+  format: {
+    type: 'string',
+    default: 'jsonl',
+    choices: ['jsonl', 'csv', 'prometheus', 'sci', 'sci-markdown', 'codecarbon'],
+    description: 'export: what to write.',
+  },
+  out: {
+    type: 'string',
+    derived: 'run: output/energy-<date>-<time>; export: standard output',
+    description: 'Folder of the new ledger (run, merge) or file to write (export).',
+  },
+  budget: {
+    type: 'string',
+    description: 'run: limit that ends the command, e.g. 0.5kWh or 2MJ; "soft 0.4kWh" only warns.',
+  },
+  deadline: {
+    type: 'string',
+    description: 'run: begin in the hours of lowest carbon that still end by then (ISO time, or hours from now as 8h).',
+  },
+}

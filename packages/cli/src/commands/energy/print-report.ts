@@ -1,0 +1,65 @@
+import {
+  formatCarbonSplit,
+  formatDerivedSplit,
+  formatEnergySplit,
+  formatExactJoules,
+  formatJoulesPerToken,
+  formatNumber,
+  type LedgerNote,
+} from '@swift/energy'
+import type { EnergyReport } from '@swift/spec'
+import { printLine } from '../../output/output.ts'
+import { formatTable } from '../../output/table.ts'
+
+/** Lines about where grams, money and litres come from. */
+export function factorLines(report: EnergyReport): string[] {
+  const { factor, powerUsageEffectiveness: pue, cost, water, embodied, calibration } = report
+  return [
+    `carbon factor ${factor.zone} ${formatNumber(factor.gramsPerKilowattHour)} g/kWh, ${factor.kind} · ${factor.source} · ${factor.validFor} · ${factor.licence} · PUE ${pue}`,
+    ...(cost === undefined ? [] : [`cost ${formatDerivedSplit(cost)} at ${cost.perKilowattHour} ${cost.unit}/kWh`]),
+    ...(water === undefined ? [] : [`water ${formatDerivedSplit(water)} at ${water.perKilowattHour} litres/kWh`]),
+    ...(embodied === undefined ? [] : [`embodied ${formatNumber(embodied.grams)} gCO2e · ${embodied.source}`]),
+    ...(calibration === undefined
+      ? []
+      : [
+          `calibration ${calibration.id}: measured × ${formatNumber(calibration.gain)}, residual ${(100 * calibration.relativeResidual).toFixed(2)} %; ${formatNumber(calibration.offsetWatts)} W at the wall are seen by no sensor and are not added`,
+        ]),
+  ]
+}
+
+/** Lines about sources and gaps: what was measured, what not, and why. */
+export function sourceLines(report: EnergyReport): string[] {
+  const { sources, gaps } = report
+  return [
+    ...sources.map(
+      ({ id, state, provenance, reason, relativeUncertainty }) =>
+        `source ${id}: ${state}, ${provenance} ±${(100 * relativeUncertainty).toFixed(0)} %${reason === '' ? '' : `, ${reason}`}`,
+    ),
+    ...gaps.map(
+      ({ source, durationNanoseconds, reason }) =>
+        `gap ${source}: ${(Number(durationNanoseconds) / 1e9).toFixed(3)} s, ${reason}`,
+    ),
+  ]
+}
+
+/** Prints a report as a table, with everything that is needed to judge its numbers. */
+export function printReport(report: EnergyReport, tokens: number | undefined, notes: readonly LedgerNote[] = []): void {
+  const row = ({ key, energy, carbon }: EnergyReport['phases'], of?: number): string[] => [
+    key,
+    formatEnergySplit(energy),
+    formatCarbonSplit(carbon),
+    of === undefined ? '' : formatJoulesPerToken(energy, of),
+  ]
+  printLine(`run ${report.runId} · ${report.durationSeconds.toFixed(1)} s`)
+  for (const line of factorLines(report)) printLine(line)
+  printLine(
+    formatTable([
+      ...report.rows.map((one) => row(one)),
+      row({ ...report.phases, key: 'all phases' }, tokens),
+      row({ ...report.machine, key: 'machine' }),
+    ]),
+  )
+  printLine(`machine, exactly: ${formatExactJoules(report.machine.energy)}`)
+  for (const line of sourceLines(report)) printLine(line)
+  for (const { unixMs, code, message } of notes) printLine(`note ${new Date(unixMs).toISOString()} ${code}: ${message}`)
+}

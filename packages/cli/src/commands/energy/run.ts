@@ -1,0 +1,169 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { constants } from 'node:os'
+import { join } from 'node:path'
+import type { Ledger, LedgerEvent } from '@swift/energy'
+import { SwiftError, type EnergyReport } from '@swift/spec'
+import type { CommandCall } from '../../arguments/command.ts'
+import type { OutputMode } from '../../output/output.ts'
+import { paint } from '../../output/output.ts'
+import { printError } from '../../output/print-error.ts'
+import { reportOptions } from './ledger-folder.ts'
+import { waitForLowCarbon } from './wait-for-low-carbon.ts'
+import { factorLines } from './print-report.ts'
+
+/** Standard output is the command's own; what the meter says goes to standard error. */
+function say(text: string): void {
+  process.stderr.write(`${text}\n`)
+}
+
+function defaultFolder(): string {
+  const stamp = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')
+  return join('output', `energy-${stamp}`)
+}
+
+/** A child ended by a signal exits as shells say it: 128 and the signal's number. */
+function exitCode(code: number | null, signal: NodeJS.Signals | null): number {
+  if (code !== null) return code
+  return 128 + (signal === null ? 0 : constants.signals[signal])
+}
+
+/**
+ * Hands signals on to the command, and goes on until it ends. A terminal sends Ctrl-C to both of us already, so that one
+ * is only forwarded where there is none. Called before the command starts: it may run before its start has returned.
+ */
+function forwardSignals(child: () => ChildProcess): Disposable {
+  const isTerminal = process.stdin.isTTY === true
+  const names = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'] as const
+  const listeners = names.map((name) => {
+    const listener = (): void => {
+      if (!(isTerminal && (name === 'SIGINT' || name === 'SIGQUIT'))) child().kill(name)
+    }
+    process.on(name, listener)
+    return [name, listener] as const
+  })
+  return { [Symbol.dispose]: () => listeners.forEach(([name, listener]) => process.off(name, listener)) }
+}
+
+function startFailure(command: string, error: NodeJS.ErrnoException): SwiftError {
+  return new SwiftError({
+    code: 'ERR_COMMAND_START',
+    asked: `Running ${command}`,
+    found: error.code === 'ENOENT' ? 'there is no such program in PATH' : error.message,
+    remedy: 'Check its name; the words after -- are run as they are, without a shell',
+    cause: error,
+  })
+}
+
+/** Ends the command when its budget is spent: SIGTERM, so that it can save what it has, then its own time. */
+async function watchBudget(text: string, ledger: Ledger, child: ChildProcess): Promise<Disposable> {
+  const { EnergyBudget } = await import('@swift/energy')
+  const budget = EnergyBudget.parse(text)
+  const check = (): void => {
+    for (const event of budget.observe({ energy: ledger.spent() })) {
+      say(`swift energy: ${event.message}`)
+      void ledger.note(event.code, event.message)
+      if (event.kind === 'hard') child.kill('SIGTERM')
+    }
+  }
+  const timer = setInterval(check, 250)
+  return { [Symbol.dispose]: () => clearInterval(timer) }
+}
+
+async function runChild(words: readonly string[], ledger: Ledger, budget: unknown): Promise<number> {
+  const [command = '', ...rest] = words
+  using _phase = ledger.phase('command')
+  // Listeners run on the event loop, so that `child` is there by then.
+  using _signals = forwardSignals(() => child)
+  const child = spawn(command, rest, { stdio: 'inherit' })
+  using _budget = typeof budget === 'string' ? await watchBudget(budget, ledger, child) : undefined
+  return await new Promise<number>((resolve, reject) => {
+    child.on('error', (error) => reject(startFailure(command, error)))
+    child.on('exit', (code, signal) => resolve(exitCode(code, signal)))
+  })
+}
+
+async function lines(
+  report: EnergyReport,
+  words: readonly string[],
+  code: number,
+  folder: string,
+): Promise<string[][]> {
+  const { combineLabelled, formatCarbonSplit, formatEnergySplit, formatExactJoules, formatNumber } =
+    await import('@swift/energy')
+  const { phases, machine, durationSeconds, sources } = report
+  const watts = (['measured', 'modelled'] as const).flatMap((energyClass) => {
+    const amount = machine.energy[energyClass]
+    return amount === undefined
+      ? []
+      : [`${formatNumber(Number(amount.nanojoules) / 1e9 / Math.max(durationSeconds, 1e-9))} W ${energyClass}`]
+  })
+  const models = sources.filter(({ state, provenance }) => state === 'included' && provenance === 'modelled')
+  const isMeasured = combineLabelled(machine.energy)?.label !== 'modelled'
+  return [
+    ['command', words.join(' ')],
+    ['exit code', String(code)],
+    ['time', `${durationSeconds.toFixed(3)} s`],
+    ['machine', formatEnergySplit(machine.energy)],
+    ['', formatEnergySplit(machine.energy, { unit: 'J' })],
+    ['', `exactly ${formatExactJoules(machine.energy)}`],
+    [
+      'command alone',
+      `${formatEnergySplit(phases.active, { unit: 'J' })} · with its idle share ${formatEnergySplit(phases.energy, { unit: 'J', interval: false })}`,
+    ],
+    ['power', watts.length === 0 ? 'unavailable' : `${watts.join(' + ')} on average`],
+    ['carbon', formatCarbonSplit(machine.carbon)],
+    ...factorLines(report).map((line) => ['', line]),
+    ...(isMeasured
+      ? []
+      : [['sensor', 'none that can be read here: these joules are modelled, not measured; see swift energy doctor']]),
+    ...models.map(({ id, method, reason }) => ['model', `${id}: ${reason}; ${method}`]),
+    ['ledger', folder],
+  ]
+}
+
+function printSummary(rows: readonly (readonly string[])[], output: OutputMode): void {
+  say(paint({ colour: output.colour && process.stderr.isTTY === true }, 'bold', 'swift energy run'))
+  const width = Math.max(...rows.map(([label = '']) => label.length))
+  for (const [label = '', text = ''] of rows) say(`${label.padEnd(width)}  ${text}`)
+}
+
+/** `swift energy run -- COMMAND …`: meters any program and passes its exit code on. */
+export async function run({ values, positionals, output }: CommandCall): Promise<number> {
+  const words = positionals.slice(1)
+  if (words.length === 0) {
+    throw new SwiftError({
+      code: 'ERR_ARGUMENT_MISSING',
+      asked: 'swift energy run without a command',
+      found: 'no words after --',
+      remedy: 'Write swift energy run -- python train.py --epochs 3',
+    })
+  }
+  const { Ledger, EnergyBudget } = await import('@swift/energy')
+  // Whatever is wrong with the options is said before the command has run for hours.
+  if (typeof values['budget'] === 'string') EnergyBudget.parse(values['budget'])
+  const options = await reportOptions(values)
+  if (typeof values['deadline'] === 'string') await waitForLowCarbon(values['deadline'], options, say)
+  const folder = typeof values['out'] === 'string' ? values['out'] : defaultFolder()
+  const onEvent = ({ code, message }: LedgerEvent): void => say(`swift energy: ${code} ${message}`)
+  const ledger = await Ledger.open(folder, { resume: 'never', followChildren: true, onEvent })
+  let code: number
+  try {
+    code = await runChild(words, ledger, values['budget'])
+  } catch (error) {
+    if (!SwiftError.isInstance(error, 'ERR_COMMAND_START')) throw error
+    printError(error, output)
+    // As shells say it: 127 for a program that is not there, 126 for one that cannot be started.
+    return (error.cause as NodeJS.ErrnoException).code === 'ENOENT' ? 127 : 126
+  } finally {
+    await ledger.close()
+  }
+  const report = await Ledger.report(folder, { ...options, per: 'account' })
+  if (output.json) {
+    const text = JSON.stringify(
+      { type: 'energy-run', command: words, exitCode: code, ledger: folder, ...report },
+      (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value),
+    )
+    say(text)
+  } else printSummary(await lines(report, words, code, folder), output)
+  return code
+}

@@ -1,0 +1,23 @@
+/** ISO 3166 alpha-3 to alpha-2, for the countries of the built-in table. */
+export const alpha2OfAlpha3: Readonly<Record<string, string>> = {
+  AUS: 'AU',
+  BRA: 'BR',
+  CAN: 'CA',
+  CHN: 'CN',
+  DEU: 'DE',
+  FIN: 'FI',
+  FRA: 'FR',
+  GBR: 'GB',
+  IND: 'IN',
+  IRL: 'IE',
+  JPN: 'JP',
+  KOR: 'KR',
+  NLD: 'NL',
+  NOR: 'NO',
+  POL: 'PL',
+  SGP: 'SG',
+  SWE: 'SE',
+  TWN: 'TW',
+  USA: 'US',
+  ZAF: 'ZA',
+}
