@@ -75,11 +75,14 @@ async function runChild(words: readonly string[], ledger: Ledger, budget: unknow
   // Listeners run on the event loop, so that `child` is there by then.
   using _signals = forwardSignals(() => child)
   const child = spawn(command, rest, { stdio: 'inherit' })
-  using _budget = typeof budget === 'string' ? await watchBudget(budget, ledger, child) : undefined
-  return await new Promise<number>((resolve, reject) => {
+  // Listened to before anything is awaited: a short command is over by then.
+  const ended = new Promise<number>((resolve, reject) => {
     child.on('error', (error) => reject(startFailure(command, error)))
     child.on('exit', (code, signal) => resolve(exitCode(code, signal)))
   })
+  ended.catch(() => undefined)
+  using _budget = typeof budget === 'string' ? await watchBudget(budget, ledger, child) : undefined
+  return await ended
 }
 
 async function lines(
