@@ -129,6 +129,9 @@ export declare function meterNow(): string
 /** What the ledger in a folder holds, as JSON. */
 export declare function meterRead(folder: string, rank: number): string
 
+/** Energy over time of the ledger in a folder, in at most about `limit` stretches, as JSON. */
+export declare function meterSeries(folder: string, rank: number, limit: number): string
+
 /** The sources of this machine, as JSON; nothing is started or written. */
 export declare function meterSources(powercapRoot?: string | undefined | null): string
 

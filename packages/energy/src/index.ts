@@ -2,8 +2,16 @@ export { Ledger, type LiveEnergy } from './ledger.ts'
 export type { LedgerOptions } from './ledger-options.ts'
 export { Phase, type PhaseOptions, type PhaseOwner } from './phase.ts'
 export { buildReport, type ReportOptions } from './report.ts'
+export type {
+  LedgerGain,
+  LedgerSeries,
+  LedgerSeriesPart,
+  LedgerSeriesPoint,
+  SeriesOptions,
+} from './read-series.ts'
 export { StaticCarbonProvider } from './static-carbon-provider.ts'
-export { addAmounts, addSplits } from './amounts.ts'
+export { addAmounts, addSplits, sumEntries } from './amounts.ts'
+export { uncertaintyLookup } from './read-state.ts'
 export {
   combineLabelled,
   formatCarbonSplit,

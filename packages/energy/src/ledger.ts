@@ -3,6 +3,7 @@ import {
   meterMark,
   meterNow,
   meterRead,
+  meterSeries,
   meterSources,
   meterVerify,
   openMeter,
@@ -26,6 +27,7 @@ import { callNative } from './native.ts'
 import { Phase, type PhaseOptions, type PhaseOwner } from './phase.ts'
 import { poll } from './poll.ts'
 import { type NativeSource, readState, toSource, uncertaintyLookup } from './read-state.ts'
+import { type LedgerSeries, type SeriesOptions, readSeries } from './read-series.ts'
 import { type ReportOptions, buildReport } from './report.ts'
 import { readSettled } from './settled.ts'
 
@@ -123,6 +125,19 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
     return readState(
       callNative(`Reading the energy ledger ${directory}`, () => meterRead(directory, options.rank ?? 0)),
     )
+  }
+
+  /**
+   * Energy over time of a ledger on disk, from its commits: one each second, merged into fewer where there are many.
+   * @throws `ERR_LEDGER_EMPTY` when the folder holds none
+   */
+  static async series(directory: string, options: SeriesOptions = {}): Promise<LedgerSeries> {
+    const { rank = 0, maximumPoints = 400 } = options
+    const { sources } = Ledger.read(directory, { rank })
+    const json = callNative(`Reading the energy over time of ${directory}`, () =>
+      meterSeries(directory, rank, maximumPoints),
+    )
+    return readSeries(json, sources)
   }
 
   /** Check a ledger on disk: checksums, hash chain and invariants. Damage is a finding, not an error. */

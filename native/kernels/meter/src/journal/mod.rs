@@ -11,6 +11,7 @@ pub mod encoder;
 pub mod folder;
 pub mod frame;
 pub mod replay;
+pub mod series;
 pub mod state;
 pub mod varint;
 pub mod verify;
