@@ -15,7 +15,14 @@ export const allowedImports: Readonly<Record<string, readonly string[]>> = {
 }
 
 const pluginImports = ['@swift/spec', '@swift/tensor', '@swift/models', '@swift/energy']
-const commandImports = ['@swift/spec', '@swift/energy', '@swift/models', '@swift/data', '@swift/core', '@swift/dashboard']
+const commandImports = [
+  '@swift/spec',
+  '@swift/energy',
+  '@swift/models',
+  '@swift/data',
+  '@swift/core',
+  '@swift/dashboard',
+]
 
 function isPlugin(name: string): boolean {
   return name.startsWith('@swift/plugin-')

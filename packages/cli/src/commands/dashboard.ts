@@ -9,7 +9,8 @@ const options: OptionTable = {
   host: {
     type: 'string',
     default: '127.0.0.1',
-    description: 'Address to listen at. Any other than this machine’s own opens the page to the network; it has no password.',
+    description:
+      'Address to listen at. Any other than this machine’s own opens the page to the network; it has no password.',
   },
   zone: {
     type: 'string',

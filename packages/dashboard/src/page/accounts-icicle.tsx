@@ -39,8 +39,8 @@ function phaseOf({ id }: IcicleNode): string {
 function toneOf(node: IcicleNode, colours: ReadonlyMap<string, number>): string {
   const colour = node.children.length === 0 ? colours.get(phaseOf(node)) : undefined
   if (node.kind === 'phase' && colour !== undefined) return `tone-phase tone-${colour}`
-  if (node.kind === 'idle' && colour !== undefined) return `tone-idle tone-${colour}`
-  return node.kind === undefined || node.kind === 'phase' ? 'tone-plain' : `tone-plain tone-${node.kind}`
+  if (node.kind === 'idle' && colour !== undefined) return `tone-thin tone-${colour}`
+  return node.kind === undefined || node.kind === 'phase' ? 'tone-plain' : `tone-plain kind-${node.kind}`
 }
 
 function Cell({
@@ -69,14 +69,19 @@ function Cell({
       tabIndex={isSelected ? 0 : -1}
       data-node={node.id}
       class={`cell ${tone}${isSelected ? ' is-selected' : ''}`}
-      style={{ left: `${100 * left}%`, width: `${100 * width}%`, top: `${depth * rowHeight}px`, height: `${rowHeight}px` }}
+      style={{
+        left: `${100 * left}%`,
+        width: `${100 * width}%`,
+        top: `${depth * rowHeight}px`,
+        height: `${rowHeight}px`,
+      }}
       title={`${node.label} · ${formatPercent(share)} of the machine`}
       aria-label={`${node.label}, ${formatPercent(share)} of the machine`}
       onClick={onSelect}
       onDblClick={onZoom}
     >
-      {width > 0.035 ? <span class="cell-label">{node.label}</span> : undefined}
-      {width > 0.12 ? <span class="cell-share">{formatPercent(share)}</span> : undefined}
+      <span class="cell-label">{node.label}</span>
+      <span class="cell-share">{formatPercent(share)}</span>
     </button>
   )
 }
@@ -177,7 +182,11 @@ export function AccountsIcicle({ energy }: { readonly energy: RunEnergy }): JSX.
       </div>
       <div class="account" aria-live="polite">
         <div class="account-name">
-          <strong>{pathTo(root, selected.id).map(({ label }) => label).join(' / ')}</strong>
+          <strong>
+            {pathTo(root, selected.id)
+              .map(({ label }) => label)
+              .join(' / ')}
+          </strong>
           <span class="muted">{formatPercent(whole > 0 ? sumOfSplit(selected.energy) / whole : 0)} of the machine</span>
         </div>
         <SplitValue measure="joules" split={selected.energy} />

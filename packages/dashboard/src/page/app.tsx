@@ -110,13 +110,7 @@ function RunPicker({
   )
 }
 
-function RunHead({
-  run,
-  picker,
-}: {
-  readonly run: RunData
-  readonly picker: JSX.Element
-}): JSX.Element {
+function RunHead({ run, picker }: { readonly run: RunData; readonly picker: JSX.Element }): JSX.Element {
   const reason = run.reason === undefined || run.reason === run.state ? '' : `, ${run.reason}`
   return (
     <div class="run-head">
@@ -151,7 +145,11 @@ export function App({ initial }: { readonly initial: DashboardData }): JSX.Eleme
     run.id === selected?.id ||
     (drawn.get(run.id) ?? runs.filter(hasLoss).findIndex(({ id }) => id === run.id) < maximumLines)
   const colourOf = useCallback(
-    (run: RunData): number => Math.max(0, runs.findIndex(({ id }) => id === run.id)) % phaseColours,
+    (run: RunData): number =>
+      Math.max(
+        0,
+        runs.findIndex(({ id }) => id === run.id),
+      ) % phaseColours,
     [runs],
   )
   const onSelect = (run: RunData): void => setSelectedId(run.id)
@@ -161,7 +159,11 @@ export function App({ initial }: { readonly initial: DashboardData }): JSX.Eleme
         <TopBar data={data} connection={connection} theme={choice} onTheme={choose} />
         <main id="main">
           <Problems problems={data.problems} />
-          <Card id="none" title="No run yet" lead="This page shows runs as soon as one writes into the folders it watches.">
+          <Card
+            id="none"
+            title="No run yet"
+            lead="This page shows runs as soon as one writes into the folders it watches."
+          >
             <p>
               Start one with <code>swift sft --output-dir runs/first …</code>
             </p>
@@ -175,10 +177,7 @@ export function App({ initial }: { readonly initial: DashboardData }): JSX.Eleme
     <>
       <TopBar data={data} connection={connection} theme={choice} onTheme={choose} />
       <main id="main" tabIndex={-1}>
-        <RunHead
-          run={selected}
-          picker={<RunPicker runs={runs} selected={selected} onSelect={onSelect} />}
-        />
+        <RunHead run={selected} picker={<RunPicker runs={runs} selected={selected} onSelect={onSelect} />} />
         <Problems problems={[...data.problems, ...selected.problems]} />
         <Summary run={selected} />
         {selected.energy?.series === undefined ? undefined : (
@@ -187,9 +186,7 @@ export function App({ initial }: { readonly initial: DashboardData }): JSX.Eleme
         {lines.length === 0 ? undefined : (
           <LossChart runs={lines} selected={selected} colourOf={colourOf} isDark={isDark} />
         )}
-        {selected.energy === undefined ? undefined : (
-          <AccountsIcicle key={selected.id} energy={selected.energy} />
-        )}
+        {selected.energy === undefined ? undefined : <AccountsIcicle key={selected.id} energy={selected.energy} />}
         {runs.length < 2 ? undefined : (
           <CompareRuns
             runs={runs}

@@ -16,7 +16,8 @@ export function drawLimits(chart: uPlot, lines: readonly LimitLine[], colours: C
   const { ctx, bbox } = chart
   const ratio = devicePixelRatio
   ctx.save()
-  ctx.font = `600 ${12 * ratio}px system-ui, sans-serif`
+  ctx.font = `600 ${12 * ratio}px ${colours.font}`
+  ctx.textAlign = 'left'
   ctx.textBaseline = 'bottom'
   for (const { label, value, colour, dash } of lines) {
     const y = Math.round(chart.valToPos(value, 'y', true))

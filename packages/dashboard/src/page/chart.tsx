@@ -2,8 +2,10 @@ import type { JSX } from 'preact'
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
 
-/** Colours a chart draws its frame with. */
+/** Colours and letters a chart draws its frame with. */
 export interface ChartColours {
+  /** Font families, as in CSS. */
+  readonly font: string
   readonly text: string
   readonly muted: string
   readonly rule: string
@@ -18,6 +20,7 @@ export function themeColour(name: string): string {
 /** Colours of the theme that is on now. */
 export function chartColours(): ChartColours {
   return {
+    font: getComputedStyle(document.body).fontFamily,
     text: themeColour('text'),
     muted: themeColour('muted'),
     rule: themeColour('rule'),
@@ -29,10 +32,11 @@ export function chartColours(): ChartColours {
 export function axis(colours: ChartColours, options: uPlot.Axis): uPlot.Axis {
   return {
     stroke: colours.muted,
-    font: '12px system-ui, sans-serif',
-    labelFont: '12px system-ui, sans-serif',
+    font: `12px ${colours.font}`,
+    labelFont: `12px ${colours.font}`,
     labelSize: 18,
-    labelGap: 4,
+    labelGap: 2,
+    size: 30,
     grid: { stroke: colours.rule, width: 1 },
     ticks: { show: false },
     border: { show: true, stroke: colours.rule, width: 1 },

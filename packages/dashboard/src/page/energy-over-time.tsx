@@ -35,7 +35,11 @@ function timeLabel(seconds: number, step: number): string {
 function chartOptions(stack: Stack, view: StackView, limits: Limits): Omit<uPlot.Options, 'width' | 'height'> {
   const colours = chartColours()
   const tops = stackTops(stack.layers)
-  const highest = Math.max(1e-9, ...(tops.at(-1) ?? []).map((value) => value ?? 0), ...limits.shown.map(({ joules }) => joules))
+  const highest = Math.max(
+    1e-9,
+    ...(tops.at(-1) ?? []).map((value) => value ?? 0),
+    ...limits.shown.map(({ joules }) => joules),
+  )
   const measure = view === 'energy' ? 'joules' : 'watts'
   const unit = unitOf(measure, highest)
   return {
@@ -43,7 +47,10 @@ function chartOptions(stack: Stack, view: StackView, limits: Limits): Omit<uPlot
     cursor: { y: false, points: { show: false } },
     scales: { x: { time: false }, y: { range: () => [0, highest * 1.06] } },
     axes: [
-      axis(colours, { incrs: timeSteps, values: (_, splits, __, ___, step) => splits.map((at) => timeLabel(at, step)) }),
+      axis(colours, {
+        incrs: timeSteps,
+        values: (_, splits, __, ___, step) => splits.map((at) => timeLabel(at, step)),
+      }),
       axis(colours, {
         size: 54,
         label: view === 'energy' ? `energy so far (${unit.symbol})` : `power (${unit.symbol})`,
@@ -119,9 +126,7 @@ function Legend({
             </th>
             <td class="number">{formatMeasure('joules', layer.joules)}</td>
             <td class="number">{whole > 0 ? formatPercent(layer.joules / whole) : '–'}</td>
-            <td class="number at">
-              {index === undefined ? '–' : formatMeasure(measure, layer.values[index] ?? 0)}
-            </td>
+            <td class="number at">{index === undefined ? '–' : formatMeasure(measure, layer.values[index] ?? 0)}</td>
           </tr>
         ))}
       </tbody>

@@ -11,7 +11,9 @@ export function useData(initial: DashboardData): { readonly data: DashboardData;
   useEffect(() => {
     if (initial.mode !== 'live') return
     const source = new EventSource('events')
-    source.addEventListener('data', (event) => setData(JSON.parse((event as MessageEvent<string>).data) as DashboardData))
+    source.addEventListener('data', (event) =>
+      setData(JSON.parse((event as MessageEvent<string>).data) as DashboardData),
+    )
     source.addEventListener('open', () => setConnection('live'))
     source.addEventListener('error', () => setConnection('reconnecting'))
     return () => source.close()

@@ -69,7 +69,7 @@ function chartOptions(
       ...lines.flatMap(({ run, colour }) => {
         const stroke = themeColour(`phases-${colour}`)
         return [
-          { label: run.name, stroke, width: run.id === selectedId ? 2.5 : 1.5, points: { show: false } },
+          { label: run.name, stroke, width: run.id === selectedId ? 2.75 : 1.75, points: { show: false } },
           {
             label: `${run.name}, evaluation`,
             stroke,

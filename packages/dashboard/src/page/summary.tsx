@@ -63,7 +63,8 @@ function SplitValueDetail({
   readonly quantity: Quantity
   readonly which: 'measured' | 'modelled'
 }): JSX.Element {
-  const size = quantity.value === 0 ? 0 : Math.max(quantity.high - quantity.value, quantity.value - quantity.low) / quantity.value
+  const size =
+    quantity.value === 0 ? 0 : Math.max(quantity.high - quantity.value, quantity.value - quantity.low) / quantity.value
   return (
     <span class="tile-interval">
       <span class="scale" aria-hidden="true">
@@ -125,7 +126,9 @@ export function Summary({ run }: { readonly run: RunData }): JSX.Element {
       <Tile name="Loss">
         <Plain
           value={loss === undefined ? undefined : formatLoss(loss)}
-          detail={bestEvaluationLoss === undefined ? 'last log line' : `best evaluation ${formatLoss(bestEvaluationLoss)}`}
+          detail={
+            bestEvaluationLoss === undefined ? 'last log line' : `best evaluation ${formatLoss(bestEvaluationLoss)}`
+          }
         />
         {step === undefined ? undefined : (
           <span class="tile-interval">
@@ -143,10 +146,7 @@ export function Summary({ run }: { readonly run: RunData }): JSX.Element {
         )}
       </Tile>
       <Tile name="Time">
-        <Plain
-          value={energy === undefined ? undefined : formatDuration(energy.durationSeconds)}
-          detail="metered"
-        />
+        <Plain value={energy === undefined ? undefined : formatDuration(energy.durationSeconds)} detail="metered" />
         {run.trainingSeconds === undefined ? undefined : (
           <span class="tile-detail">{formatDuration(run.trainingSeconds)} of it in steps</span>
         )}

@@ -1,40 +1,45 @@
 import type { RunBudget, RunEnergy } from '../run-data.ts'
-import { asNumber, asObject, type JsonObject } from './json-value.ts'
+import { asText, type JsonObject } from './json-value.ts'
 
-/** Joules of one unit of each kind of budget that a run can be given. */
-function joulesPer(unit: string, energy: RunEnergy | undefined): number | undefined {
-  if (unit === 'joules') return 1
-  if (unit === 'kilowattHours') return 3.6e6
-  if (unit !== 'gramsCo2e' || energy === undefined) return undefined
-  const { factor, powerUsageEffectiveness } = energy
-  return 3.6e6 / (factor.gramsPerKilowattHour * powerUsageEffectiveness)
+const joulesOf: Readonly<Record<string, number>> = {
+  J: 1,
+  kJ: 1e3,
+  MJ: 1e6,
+  GJ: 1e9,
+  Wh: 3600,
+  kWh: 3.6e6,
+  MWh: 3.6e9,
 }
+const gramsOf: Readonly<Record<string, number>> = { g: 1, kg: 1000, gCO2e: 1, kgCO2e: 1000, tCO2e: 1e6 }
 
-const symbols: Readonly<Record<string, string>> = {
-  joules: 'J',
-  kilowattHours: 'kWh',
-  gramsCo2e: 'gCO2e',
-  money: 'money',
-  joulesPerToken: 'J/token',
+/** Joules of an amount such as `0.5 kWh`, `300gCO2e` or `2EUR@0.30`; undefined where it depends on more than joules. */
+function toJoules(amount: number, unit: string, energy: RunEnergy | undefined): number | undefined {
+  const joules = joulesOf[unit]
+  if (joules !== undefined) return amount * joules
+  const grams = gramsOf[unit]
+  if (grams !== undefined && energy !== undefined) {
+    const perKilowattHour = energy.factor.gramsPerKilowattHour * energy.powerUsageEffectiveness
+    return perKilowattHour > 0 ? (amount * grams * 3.6e6) / perKilowattHour : undefined
+  }
+  const price = Number(/@\s*(\d+(?:\.\d+)?)$/.exec(unit)?.[1])
+  return price > 0 ? (amount * 3.6e6) / price : undefined
 }
 
 /**
- * Energy budgets in the arguments of a run: `energyBudget: { joules | kilowattHours | gramsCo2e | money |
- * joulesPerToken, hard }`. Those that translate into joules get a line in the chart.
+ * The limits in `energyBudget` of a run's arguments, written as `soft 0.4kWh, 0.5kWh, 300gCO2e, 2EUR@0.30, 0.02J/token`.
+ * Those that translate into joules get a line in the chart.
  */
 export function readBudgets(args: JsonObject | undefined, energy: RunEnergy | undefined): RunBudget[] {
-  const budget = asObject(args?.['energyBudget'])
-  if (budget === undefined) return []
-  return Object.entries(symbols).flatMap(([unit, symbol]) => {
-    const limit = asNumber(budget[unit])
-    if (limit === undefined) return []
-    const factor = joulesPer(unit, energy)
-    return [
-      {
-        label: `${limit} ${symbol}`,
-        ...(factor === undefined ? {} : { joules: limit * factor }),
-        isHard: budget['hard'] !== false,
-      },
-    ]
-  })
+  const text = asText(args?.['energyBudget'])
+  if (text === undefined) return []
+  return text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
+    .map((part) => {
+      const [, soft, digits, unit = ''] = /^(soft\s+)?(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(.*)$/.exec(part) ?? []
+      const joules = digits === undefined ? undefined : toJoules(Number(digits), unit.trim(), energy)
+      const label = soft === undefined ? part : part.slice(soft.length)
+      return { label, isHard: soft === undefined, ...(joules === undefined ? {} : { joules }) }
+    })
 }

@@ -6,6 +6,7 @@ import { ledgerFolder, readEnergy, type CarbonOptions, type ReadEnergy } from '.
 import { readJsonFile } from './read-json-file.ts'
 import { asNumber, asObject, asText, defined, type JsonObject } from './json-value.ts'
 import { readLog } from './read-log.ts'
+import { readNotes } from './read-notes.ts'
 
 /** Which run to read, and how it is called on the page. */
 export interface RunReference {
@@ -33,7 +34,10 @@ function settingsOf(plan: JsonObject | undefined, args: JsonObject | undefined):
   return facts([
     ['model', asText(plan?.['model'])],
     ['parameters', parameters?.toLocaleString('en')],
-    ['trained', trained === undefined ? undefined : `${trained.toLocaleString('en')} (${asText(plan?.['tuner']) ?? ''})`],
+    [
+      'trained',
+      trained === undefined ? undefined : `${trained.toLocaleString('en')} (${asText(plan?.['tuner']) ?? ''})`,
+    ],
     ['weights', asText(plan?.['weightFormat'])],
     ['optimizer', asText(plan?.['optimizer']) ?? asText(args?.['optim'])],
     ['learning rate', rate === undefined ? undefined : `${rate}${scheduler === undefined ? '' : `, ${scheduler}`}`],
@@ -110,6 +114,7 @@ export async function readRun({ id, name, folder }: RunReference, carbon: Carbon
   const { log, evaluations } = await readLog(folder, problems)
   const path = await ledgerFolder(folder)
   const ledger = path === undefined ? undefined : await readEnergy(path, carbon, problems)
+  if (path !== undefined) problems.push(...(await readNotes(path)))
   const logUnixMs = await modifiedUnixMs(join(folder, 'logging.jsonl'))
   const hasNothing = plan === undefined && args === undefined && log.length === 0 && path === undefined
   const isEmpty = hasNothing && problems.length === 0

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { isIPv4, type AddressInfo } from 'node:net'
 import { SwiftError } from '@swift/spec'
 import { makeDocument } from '../document/make-document.ts'
 import { pageFiles, type PageFiles } from '../document/page-files.ts'
@@ -24,7 +24,7 @@ const heartbeatMs = 15_000
 
 /** Whether only this machine reaches an address. */
 export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\./.test(host)
+  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
 }
 
 /** A page that is being served. */

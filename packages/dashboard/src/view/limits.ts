@@ -47,7 +47,10 @@ export function limitLines({ budgets, forecast, step, totalSteps }: RunData, sta
     notes: [
       ...limits
         .filter((limit) => !isNear(limit))
-        .map(({ label, joules }) => `The ${label} is above the picture: ${formatMeasure('joules', used)} of ${formatMeasure('joules', joules)} ${isDone ? 'were' : 'are'} used.`),
+        .map(
+          ({ label, joules }) =>
+            `The ${label} is above the picture: ${formatMeasure('joules', used)} of ${formatMeasure('joules', joules)} ${isDone ? 'were' : 'are'} used.`,
+        ),
       ...budgets
         .filter(({ joules }) => joules === undefined)
         .map(({ label }) => `The budget of ${label} does not translate into joules and has no line.`),

@@ -62,7 +62,7 @@ export const dark: Theme = {
   warning: '#f0b45c',
   danger: '#ff9a8c',
   neutrals: ['#8a929d', '#656d78', '#9a9082', '#b3bac3', '#77705f', '#4d545e'],
-  phases: ['#82aaff', '#f2853c', '#23887c', '#e58fbf', '#e6e08a', '#9a52c7'],
+  phases: ['#8ca2ff', '#f5822a', '#2b7f7c', '#e3a5bd', '#eee9a0', '#9a48d0'],
 }
 
 function channel(hex: string, at: number): number {

@@ -149,12 +149,7 @@ function toX({ startSeconds, endSeconds, parts }: EnergySeries, view: StackView)
  * Energy over time as layers to be drawn on top of each other.
  * @param energyClass draw one class alone; default: both, and {@link Stack.classes} tells what is in it
  */
-export function makeStack(
-  series: EnergySeries,
-  scope: StackScope,
-  view: StackView,
-  energyClass?: EnergyClass,
-): Stack {
+export function makeStack(series: EnergySeries, scope: StackScope, view: StackView, energyClass?: EnergyClass): Stack {
   const bands = series.bands.filter(
     (band) => belongs(band, scope) && (energyClass === undefined || band.energyClass === energyClass),
   )
