@@ -73,6 +73,15 @@ export function Chart({
   const plot = useRef<uPlot | undefined>(undefined)
   const shown = useRef<number | undefined>(undefined)
 
+  const moveTo = (index: number): void => {
+    const chart = plot.current
+    const xs = chart?.data[0]
+    if (chart === undefined || xs === undefined || xs.length === 0) return
+    const at = Math.max(0, Math.min(xs.length - 1, index))
+    const left = chart.valToPos(xs[at] ?? 0, 'x')
+    chart.setCursor({ left, top: chart.bbox.height / devicePixelRatio / 2 })
+  }
+
   useLayoutEffect(() => {
     const target = place.current
     if (target === null) return
@@ -99,6 +108,10 @@ export function Chart({
       target,
     )
     plot.current = made
+    // News make a new chart; whoever was reading a point of the old one goes on reading there.
+    const kept = shown.current
+    shown.current = undefined
+    if (kept !== undefined) moveTo(kept)
     const observer = new ResizeObserver(() => {
       const width = Math.max(200, target.clientWidth)
       if (width !== made.width) made.setSize({ width, height })
@@ -115,14 +128,6 @@ export function Chart({
     plot.current?.setData(data)
   }, [data])
 
-  const moveTo = (index: number): void => {
-    const chart = plot.current
-    const xs = chart?.data[0]
-    if (chart === undefined || xs === undefined || xs.length === 0) return
-    const at = Math.max(0, Math.min(xs.length - 1, index))
-    const left = chart.valToPos(xs[at] ?? 0, 'x')
-    chart.setCursor({ left, top: chart.bbox.height / devicePixelRatio / 2 })
-  }
   const onKeyDown = (event: KeyboardEvent): void => {
     const last = (plot.current?.data[0].length ?? 1) - 1
     const step = event.shiftKey ? 10 : 1

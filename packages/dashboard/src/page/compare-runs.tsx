@@ -27,7 +27,8 @@ function Against({ own, other }: { readonly own: QuantitySplit; readonly other: 
       {found.map(({ name, fraction, overlaps }) => (
         <span class="against" key={name}>
           {fraction >= 0 ? '+' : '−'}
-          {formatNumber(Math.abs(100 * fraction))} %{overlaps ? ', intervals overlap' : ''}
+          {formatNumber(Math.abs(100 * fraction))} %{found.length > 1 ? ` ${name}` : ''}
+          {overlaps ? ', intervals overlap' : ''}
         </span>
       ))}
     </>

@@ -14,6 +14,25 @@ export interface CarbonOptions {
   readonly pue?: number
 }
 
+/**
+ * Refuses a zone or a PUE that no report can be made with: an option that is wrong must not look like a run that is.
+ * @throws `ERR_ENERGY_PUE`, and what the carbon provider throws for an unknown zone
+ */
+export async function checkCarbon(carbon: CarbonOptions): Promise<void> {
+  const nothing: LedgerTotals = {
+    runId: '',
+    segment: 0,
+    sequence: 0,
+    chainHash: '',
+    durationNanoseconds: 0n,
+    sources: [],
+    entries: [],
+    gaps: [],
+    energy: { measured: undefined, modelled: undefined },
+  }
+  await buildReport(nothing, carbon)
+}
+
 /** A ledger as read. */
 export interface ReadEnergy {
   readonly energy: RunEnergy

@@ -183,7 +183,11 @@ describe('a run folder with something wrong', () => {
 
   it('shows what the run noted beside its ledger', async () => {
     const path = await copy('noted')
-    const note = { unixMs: 1, code: 'ERR_ENERGY_BUDGET_SPENT', message: 'The energy budget 5J is spent: 5.1 J (measured)' }
+    const note = {
+      unixMs: 1,
+      code: 'ERR_ENERGY_BUDGET_SPENT',
+      message: 'The energy budget 5J is spent: 5.1 J (measured)',
+    }
     await writeFile(`${path}/energy/notes.jsonl`, `${JSON.stringify(note)}\n{"unixMs":2,"co`)
     const run = await read(path)
     expect(run.problems).toMatchObject([{ severity: 'note', code: note.code, found: note.message }])

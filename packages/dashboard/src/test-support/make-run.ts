@@ -38,8 +38,13 @@ export interface MakeRunOptions {
   readonly args?: object
 }
 
-/** Watts of the memory model do not change this: it is measured by a fake counter, and exactly this much. */
-export const phasesOfRun = ['tokenise', 'train/epoch:0/forward', 'train/epoch:0/backward', 'train/epoch:1/forward']
+/** Phases of {@link makeRun}, in order. */
+export const phasesOfRun: readonly string[] = [
+  'tokenise',
+  'train/epoch:0/forward',
+  'train/epoch:0/backward',
+  'train/epoch:1/forward',
+]
 
 /** Writes `logging.jsonl`: 40 lines, and one evaluation. */
 export async function writeLog(folder: string, lastLoss = 0.5): Promise<void> {
