@@ -88,6 +88,25 @@ describe('an exported report', () => {
     await page.context().close()
   })
 
+  it('is measured by probes that see what they look for', async () => {
+    const { page } = await openPage(browser, report)
+    await page.evaluate(`(() => {
+      const made = document.createElement('p')
+      made.textContent = 'hard to read'
+      made.style.cssText = 'color: #999; background: #fff; height: 120px; width: 3000px'
+      document.querySelector('main').prepend(made)
+      const button = document.createElement('button')
+      button.textContent = 'tiny'
+      button.style.cssText = 'height: 10px; padding: 0; color: #000'
+      made.append(button)
+    })()`)
+    expect(await lowContrast(page)).toEqual([expect.stringContaining('hard to read')])
+    expect(await layoutShift(page)).toBeGreaterThan(0)
+    expect(await overflows(page)).toBe(true)
+    expect(await smallTargets(page)).toEqual(['tiny 10'])
+    await page.context().close()
+  })
+
   it('keeps the theme that was chosen', async () => {
     const { page } = await openPage(browser, report, { colorScheme: 'light' })
     const before = await coloursOfChart(page, 'energy')

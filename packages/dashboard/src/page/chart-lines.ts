@@ -39,27 +39,43 @@ export function drawLimits(chart: uPlot, lines: readonly LimitLine[], colours: C
   ctx.restore()
 }
 
-/** Draws an interval along x at one height: a bar with end caps. */
-export function drawInterval(
-  chart: uPlot,
-  interval: { readonly low: number; readonly high: number; readonly y: number; readonly colour: string },
-): void {
-  const { ctx, bbox } = chart
+/** An interval to draw: a bar with end caps along one scale, at one value of the other. */
+export interface DrawnInterval {
+  readonly along: 'x' | 'y'
+  readonly low: number
+  readonly high: number
+  /** On the other scale. */
+  readonly at: number
+  readonly colour: string
+  /** Drawn under the bar, so that it is seen on any fill. */
+  readonly halo: string
+}
+
+/** Draws an interval over everything else. */
+export function drawInterval(chart: uPlot, { along, low, high, at, colour, halo }: DrawnInterval): void {
+  const { ctx } = chart
   const ratio = devicePixelRatio
-  const low = Math.max(bbox.left, chart.valToPos(interval.low, 'x', true))
-  const high = Math.min(bbox.left + bbox.width, chart.valToPos(interval.high, 'x', true))
-  const y = chart.valToPos(interval.y, 'y', true)
+  const other = along === 'x' ? 'y' : 'x'
+  const ends = [low, high].map((value) => chart.valToPos(value, along, true))
+  const across = chart.valToPos(at, other, true)
   const cap = 5 * ratio
+  const point = (position: number, offset: number): [number, number] =>
+    along === 'x' ? [position, across + offset] : [across + offset, position]
   ctx.save()
-  ctx.strokeStyle = interval.colour
-  ctx.lineWidth = 1.5 * ratio
   ctx.beginPath()
-  ctx.moveTo(low, y)
-  ctx.lineTo(high, y)
-  for (const x of [low, high]) {
-    ctx.moveTo(x, y - cap)
-    ctx.lineTo(x, y + cap)
+  ctx.moveTo(...point(ends[0] ?? 0, 0))
+  ctx.lineTo(...point(ends[1] ?? 0, 0))
+  for (const end of ends) {
+    ctx.moveTo(...point(end, -cap))
+    ctx.lineTo(...point(end, cap))
   }
-  ctx.stroke()
+  for (const [stroke, width] of [
+    [halo, 4.5],
+    [colour, 1.75],
+  ] as const) {
+    ctx.strokeStyle = stroke
+    ctx.lineWidth = width * ratio
+    ctx.stroke()
+  }
   ctx.restore()
 }

@@ -2,12 +2,13 @@ import type { EnergyClass } from '@swift/spec'
 import type { JSX } from 'preact'
 import { useMemo, useState } from 'preact/hooks'
 import uPlot from 'uplot'
-import type { EnergySeries, RunData } from '../run-data.ts'
-import { formatDuration, formatMeasure, formatNumber, formatPercent, unitOf } from '../view/format.ts'
+import type { EnergySeries, Quantity, RunData } from '../run-data.ts'
+import { formatDuration, formatInterval, formatMeasure, formatNumber, formatPercent, unitOf } from '../view/format.ts'
 import { makeStack, stackTops, type Stack, type StackLayer, type StackScope, type StackView } from '../view/stack.ts'
+import { scopeInterval } from '../view/scope-interval.ts'
 import { limitLines, type Limits } from '../view/limits.ts'
 import { axis, Chart, chartColours, themeColour } from './chart.tsx'
-import { drawLimits } from './chart-lines.ts'
+import { drawInterval, drawLimits } from './chart-lines.ts'
 import { Card } from './card.tsx'
 import { Provenance } from './provenance.tsx'
 import { Segmented } from './segmented.tsx'
@@ -32,13 +33,19 @@ function timeLabel(seconds: number, step: number): string {
   return `${formatNumber(seconds / 3600)} h`
 }
 
-function chartOptions(stack: Stack, view: StackView, limits: Limits): Omit<uPlot.Options, 'width' | 'height'> {
+function chartOptions(
+  stack: Stack,
+  view: StackView,
+  limits: Limits,
+  interval: Quantity | undefined,
+): Omit<uPlot.Options, 'width' | 'height'> {
   const colours = chartColours()
   const tops = stackTops(stack.layers)
   const highest = Math.max(
     1e-9,
     ...(tops.at(-1) ?? []).map((value) => value ?? 0),
     ...limits.shown.map(({ joules }) => joules),
+    interval?.high ?? 0,
   )
   const measure = view === 'energy' ? 'joules' : 'watts'
   const unit = unitOf(measure, highest)
@@ -72,6 +79,11 @@ function chartOptions(stack: Stack, view: StackView, limits: Limits): Omit<uPlot
     ],
     hooks: {
       draw: [
+        (chart) => {
+          if (interval === undefined) return
+          const at = stack.x.at(-1) ?? 0
+          drawInterval(chart, { ...interval, along: 'y', at, colour: colours.text, halo: colours.surface })
+        },
         (chart) =>
           drawLimits(
             chart,
@@ -167,6 +179,13 @@ export function EnergyOverTime({
     () => makeStack(series, scope, view, only === 'both' ? undefined : only),
     [series, scope, view, only],
   )
+  const interval = useMemo(
+    () =>
+      view === 'power'
+        ? undefined
+        : scopeInterval(run.energy?.accounts ?? [], scope, only === 'both' ? undefined : only),
+    [run, scope, view, only],
+  )
   const limits = useMemo(() => limitLines(run, stack, view), [run, stack, view])
   const data = useMemo(
     () => [stack.x as number[], ...stackTops(stack.layers).toReversed()] as uPlot.AlignedData,
@@ -184,6 +203,9 @@ export function EnergyOverTime({
             <Provenance key={name} of={name} />
           ))}
           {stack.classes.length === 2 ? ' Heights add both classes.' : ''}
+          {interval === undefined || interval.high <= 0
+            ? ''
+            : ` The bar at the end is the interval: ${formatInterval('joules', interval)}.`}
         </>
       }
       controls={
@@ -230,7 +252,7 @@ export function EnergyOverTime({
           label={`Energy of ${run.name} over time, stacked by phase`}
           height={height}
           data={data}
-          options={() => chartOptions(stack, view, limits)}
+          options={() => chartOptions(stack, view, limits, interval)}
           resetKey={`${run.id} ${view} ${scope} ${only} ${isDark} ${shape} ${JSON.stringify(limits)} ${stack.layers[0]?.joules ?? 0}`}
           onCursor={setIndex}
         />

@@ -80,12 +80,19 @@ function chartOptions(
       }),
     ],
     hooks: {
-      draw: [
+      // Before the curves, so that they stay on top of it.
+      drawAxes: [
         (chart) => {
           for (const { run, curve } of lines) {
             const y = curve.y.findLast((value) => value !== null)
             if (run.id !== selectedId || curve.interval === undefined || y === undefined || y === null) continue
-            drawInterval(chart, { ...curve.interval, y, colour: colours.muted })
+            drawInterval(chart, {
+              ...curve.interval,
+              along: 'x',
+              at: y,
+              colour: colours.text,
+              halo: colours.surface,
+            })
           }
         },
       ],

@@ -188,6 +188,6 @@ describe('news', () => {
     const reading = answer.text()
     await other.close()
     await expect(reading.catch(() => 'cut')).resolves.toBeTypeOf('string')
-    await expect(fetch(other.url)).rejects.toThrow()
+    await expect(fetch(other.url)).rejects.toThrow('fetch failed')
   })
 })

@@ -5,6 +5,7 @@ import { formatDuration, formatLoss, formatMeasure, formatSplit, sumOfSplit } fr
 import { accountTree, findNode, layOut, moveTo, pathTo } from './icicle.ts'
 import { limitLines } from './limits.ts'
 import { lossCurve } from './loss.ts'
+import { scopeInterval } from './scope-interval.ts'
 import { assignColours, makeStack, phaseColours, stackTops } from './stack.ts'
 
 const quantity = (value: number, spread = 0.1) => ({ value, low: value * (1 - spread), high: value * (1 + spread) })
@@ -148,6 +149,14 @@ describe('the accounts', () => {
       expect(below[0]?.left).toBeCloseTo(left, 9)
       expect(below.reduce((sum, cell) => sum + cell.width, 0)).toBeCloseTo(width, 9)
     }
+  })
+
+  it('give the interval of what a stack shows', () => {
+    expect(scopeInterval(accounts, 'own').value).toBeCloseTo(46, 9)
+    expect(scopeInterval(accounts, 'phases').value).toBeCloseTo(76, 9)
+    const machine = scopeInterval(accounts, 'machine')
+    expect([machine.low, machine.value, machine.high].map((value) => Number(value.toFixed(9)))).toEqual([81, 90, 99])
+    expect(scopeInterval(accounts, 'machine', 'modelled')).toEqual({ value: 0, low: 0, high: 0 })
   })
 
   it('merges epochs when asked to', () => {
