@@ -69,6 +69,7 @@ describe('an exported report', () => {
     const { page } = await openPage(browser, report, { colorScheme })
     expect(await lowContrast(page)).toEqual([])
     expect(await layoutShift(page)).toBe(0)
+    expect(await smallTargets(page)).toEqual([])
     const background = await page.evaluate('getComputedStyle(document.body).backgroundColor')
     expect(background).toBe(colorScheme === 'dark' ? 'rgb(14, 17, 22)' : 'rgb(243, 241, 236)')
     await page.context().close()
