@@ -8,7 +8,10 @@ export interface LedgerGain {
   readonly kind: AccountKind
   /** Phase path; empty where the account has none. */
   readonly path: string
-  /** Never negative in a stretch of time; in {@link LedgerSeriesPart.moved} what left the account is negative. */
+  /**
+   * Negative where energy was taken back from the account and given to another: rework in
+   * {@link LedgerSeriesPart.moved}, and a division between phases that was made better later.
+   */
   readonly nanojoules: bigint
 }
 

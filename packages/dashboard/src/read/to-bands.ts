@@ -1,5 +1,6 @@
 import type { LedgerGain, LedgerSeries } from '@swift/energy'
 import type { EnergySeries, SeriesBand } from '../run-data.ts'
+import { placeCorrections } from './place-corrections.ts'
 
 /** `train/epoch:3/forward` is `train/forward`: the same work in every epoch. */
 export function phaseClass(path: string): string {
@@ -42,6 +43,7 @@ export function toBands(series: LedgerSeries): EnergySeries {
       found.nanojoules[index] = (found.nanojoules[index] ?? 0n) + gain.nanojoules
     }
   }
+  for (const ofClass of Map.groupBy(bands.values(), ({ band }) => band.energyClass).values()) placeCorrections(ofClass)
   const order = (band: Band): number => (band.band.kind === 'phase' ? 0 : 1)
   const ordered = [...bands.values()].toSorted(
     (a, b) => order(a) - order(b) || Number(sum(b.nanojoules) - sum(a.nanojoules)),

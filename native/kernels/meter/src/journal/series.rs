@@ -19,7 +19,7 @@ pub struct SeriesGain {
     pub source: usize,
     /// Index into [`Series::accounts`].
     pub account: usize,
-    /// Nanojoules, as decimal text; only in [`SeriesPart::moved`] also negative.
+    /// Nanojoules, as decimal text; negative where energy was taken back from the account and given to another.
     pub nanojoules: String,
 }
 
@@ -184,7 +184,8 @@ impl Reader {
                     start_unix_ms = end_unix_ms;
                 }
                 FrameKind::Close => is_closing = true,
-                FrameKind::Header | FrameKind::Samples | FrameKind::Event => {}
+                // What else a segment holds says nothing about time and energy.
+                _ => {}
             }
         }
     }
