@@ -1,9 +1,9 @@
 import {
   type EnergyMeter,
+  meterGains,
   meterMark,
   meterNow,
   meterRead,
-  meterSeries,
   meterSources,
   meterVerify,
   openMeter,
@@ -135,7 +135,7 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
     const { rank = 0, maximumPoints = 400 } = options
     const { sources } = Ledger.read(directory, { rank })
     const json = callNative(`Reading the energy over time of ${directory}`, () =>
-      meterSeries(directory, rank, maximumPoints),
+      meterGains(directory, rank, maximumPoints),
     )
     return readSeries(json, sources)
   }

@@ -185,10 +185,10 @@ fn two_writers_in_one_folder_are_refused() {
 #[test]
 fn the_series_adds_up_to_the_balances_also_over_rework_and_a_cut() {
     use std::collections::BTreeMap;
-    use swift_meter::journal::series::{Series, series};
+    use swift_meter::journal::gains::{GainSeries, gains};
     use swift_meter::journal::state::Snapshot;
 
-    let sums = |series: &Series| {
+    let sums = |series: &GainSeries| {
         let mut sums: BTreeMap<(String, String), i128> = BTreeMap::new();
         let moved = series.parts.iter().flat_map(|part| &part.moved);
         for gain in moved.chain(series.points.iter().flat_map(|point| &point.gains)) {
@@ -209,14 +209,14 @@ fn the_series_adds_up_to_the_balances_also_over_rework_and_a_cut() {
     record(&directory, &mut tree, Resume::Checkpoint(checkpoint), 70);
     let state = read_state(&directory, 0).unwrap();
     for limit in [1, 3, 1000] {
-        let read = series(&directory, 0, limit).unwrap();
+        let read = gains(&directory, 0, limit).unwrap();
         assert_eq!(sums(&read), balances(&state), "limit {limit}");
         assert_eq!((read.run_id.as_str(), read.parts.len()), ("run", 3));
         assert!(read.points.len() <= limit + 3, "{} stretches", read.points.len());
         assert!(read.parts.iter().all(|part| part.closed));
         assert!(read.points.iter().all(|point| point.start_unix_ms <= point.end_unix_ms));
     }
-    let rework: i128 = sums(&series(&directory, 0, 10).unwrap())
+    let rework: i128 = sums(&gains(&directory, 0, 10).unwrap())
         .iter()
         .filter(|((_, account), _)| account.starts_with("rework"))
         .map(|(_, nanojoules)| nanojoules)
@@ -227,12 +227,12 @@ fn the_series_adds_up_to_the_balances_also_over_rework_and_a_cut() {
     let (path, bytes) = only_segment(&directory);
     for cut in (bytes.len() / 2..bytes.len()).step_by(7) {
         std::fs::write(&path, &bytes[..cut]).unwrap();
-        let read = series(&directory, 0, 1000).unwrap();
+        let read = gains(&directory, 0, 1000).unwrap();
         assert!(read.parts.get(2).is_none_or(|part| !part.closed), "cut at {cut}");
         if read.points.iter().any(|point| point.part == 2) {
             assert_eq!(sums(&read), balances(&read_state(&directory, 0).unwrap()), "cut at {cut}");
         }
     }
     let empty = folder("series-empty");
-    assert_eq!(series(&empty, 0, 10).unwrap_err().code, "ERR_LEDGER_EMPTY");
+    assert_eq!(gains(&empty, 0, 10).unwrap_err().code, "ERR_LEDGER_EMPTY");
 }

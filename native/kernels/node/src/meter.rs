@@ -145,8 +145,8 @@ pub fn meter_verify(folder: String) -> Result<String> {
     to_json(&swift_meter::journal::verify::verify(folder.as_ref()).map_err(to_error)?)
 }
 
-/// Energy over time of the ledger in a folder, in at most about `limit` stretches, as JSON.
+/// What each account of the ledger in a folder gained over time, in at most about `limit` stretches, as JSON.
 #[napi]
-pub fn meter_series(folder: String, rank: u32, limit: u32) -> Result<String> {
-    to_json(&swift_meter::journal::series::series(folder.as_ref(), rank, limit as usize).map_err(to_error)?)
+pub fn meter_gains(folder: String, rank: u32, limit: u32) -> Result<String> {
+    to_json(&swift_meter::journal::gains::gains(folder.as_ref(), rank, limit as usize).map_err(to_error)?)
 }

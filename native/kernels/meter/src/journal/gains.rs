@@ -1,4 +1,5 @@
-//! Energy over time: what each commit added to each account, merged into at most so many stretches.
+//! What each commit added to each account, exactly: energy over time at the grain of the journal, merged into at most so
+//! many stretches, with what moved between accounts while nothing ran kept apart.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -14,10 +15,10 @@ use crate::error::{MeterError, Result};
 
 /// What one account of one source gained in a stretch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SeriesGain {
-    /// Index into [`Series::sources`].
+pub struct Gain {
+    /// Index into [`GainSeries::sources`].
     pub source: usize,
-    /// Index into [`Series::accounts`].
+    /// Index into [`GainSeries::accounts`].
     pub account: usize,
     /// Nanojoules, as decimal text; negative where energy was taken back from the account and given to another.
     pub nanojoules: String,
@@ -26,21 +27,21 @@ pub struct SeriesGain {
 /// A stretch of time between two commits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SeriesPoint {
-    /// Index into [`Series::parts`].
+pub struct GainPoint {
+    /// Index into [`GainSeries::parts`].
     pub part: usize,
     /// Wall clock at its beginning, from the segment's start and the monotonic clock.
     pub start_unix_ms: u64,
     /// Wall clock at its end.
     pub end_unix_ms: u64,
     /// What was credited in it.
-    pub gains: Vec<SeriesGain>,
+    pub gains: Vec<Gain>,
 }
 
 /// One segment: a stretch in which a program wrote without interruption.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SeriesPart {
+pub struct GainPart {
     /// Its number.
     pub segment: u32,
     /// Wall clock at its start.
@@ -51,13 +52,13 @@ pub struct SeriesPart {
     pub closed: bool,
     /// How balances changed between the part before and this one, without any time: phase energy that going back to a
     /// checkpoint turned into rework (negative here, positive there), or what a checkpoint brought from elsewhere.
-    pub moved: Vec<SeriesGain>,
+    pub moved: Vec<Gain>,
 }
 
 /// Energy over time of one rank.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Series {
+pub struct GainSeries {
     /// The run.
     pub run_id: String,
     /// Source ids.
@@ -65,9 +66,9 @@ pub struct Series {
     /// Account names.
     pub accounts: Vec<String>,
     /// Segments in order.
-    pub parts: Vec<SeriesPart>,
+    pub parts: Vec<GainPart>,
     /// Stretches in order.
-    pub points: Vec<SeriesPoint>,
+    pub points: Vec<GainPoint>,
 }
 
 type Gains = BTreeMap<(usize, usize), i128>;
@@ -96,11 +97,11 @@ impl Names {
     }
 }
 
-fn to_gains(gains: &Gains) -> Vec<SeriesGain> {
+fn to_gains(gains: &Gains) -> Vec<Gain> {
     gains
         .iter()
         .filter(|(_, nanojoules)| **nanojoules != 0)
-        .map(|((source, account), nanojoules)| SeriesGain {
+        .map(|((source, account), nanojoules)| Gain {
             source: *source,
             account: *account,
             nanojoules: nanojoules.to_string(),
@@ -113,7 +114,7 @@ struct Reader {
     run_id: String,
     sources: Names,
     accounts: Names,
-    parts: Vec<SeriesPart>,
+    parts: Vec<GainPart>,
     stretches: Vec<Stretch>,
     /// Balances at the last commit read.
     balances: HashMap<(usize, usize), u128>,
@@ -136,7 +137,7 @@ impl Reader {
             self.balances.insert(key, entry.nanojoules);
         }
         let part = self.parts.len();
-        self.parts.push(SeriesPart {
+        self.parts.push(GainPart {
             segment: header.segment,
             started_unix_ms: header.started_unix_ms,
             ended_unix_ms: header.started_unix_ms,
@@ -191,7 +192,7 @@ impl Reader {
     }
 
     /// Merge neighbours of one part until no more than `limit` stretches of equal length can remain.
-    fn finish(self, limit: usize) -> Series {
+    fn finish(self, limit: usize) -> GainSeries {
         let started = self.stretches.first().map_or(0, |stretch| stretch.start_unix_ms);
         let metered_ms: u64 =
             self.stretches.iter().map(|stretch| stretch.end_unix_ms.saturating_sub(stretch.start_unix_ms)).sum();
@@ -211,14 +212,14 @@ impl Reader {
                 _ => merged.push(stretch),
             }
         }
-        Series {
+        GainSeries {
             run_id: self.run_id,
             sources: self.sources.list,
             accounts: self.accounts.list,
             parts: self.parts,
             points: merged
                 .into_iter()
-                .map(|stretch| SeriesPoint {
+                .map(|stretch| GainPoint {
                     part: stretch.part,
                     start_unix_ms: stretch.start_unix_ms,
                     end_unix_ms: stretch.end_unix_ms,
@@ -234,7 +235,7 @@ impl Reader {
 ///
 /// # Errors
 /// `ERR_LEDGER_EMPTY` when it holds no committed segment of `rank`; `ERR_LEDGER_IO`.
-pub fn series(folder: &Path, rank: u32, limit: usize) -> Result<Series> {
+pub fn gains(folder: &Path, rank: u32, limit: usize) -> Result<GainSeries> {
     let mut reader = Reader::default();
     for segment in segments(folder)?.into_iter().filter(|segment| segment.rank == rank) {
         let bytes = std::fs::read(&segment.path).map_err(|error| MeterError::io("read", &segment.path, &error))?;
