@@ -2,10 +2,8 @@ export { Ledger, type LiveEnergy } from './ledger.ts'
 export type { LedgerOptions } from './ledger-options.ts'
 export { Phase, type PhaseOptions, type PhaseOwner } from './phase.ts'
 export { buildReport, type ReportOptions } from './report.ts'
-export type { LedgerGain, LedgerSeries, LedgerSeriesPart, LedgerSeriesPoint, SeriesOptions } from './read-series.ts'
 export { StaticCarbonProvider } from './static-carbon-provider.ts'
-export { addAmounts, addSplits, sumEntries } from './amounts.ts'
-export { uncertaintyLookup } from './read-state.ts'
+export { addAmounts, addSplits } from './amounts.ts'
 export {
   combineLabelled,
   formatCarbonSplit,
@@ -40,3 +38,6 @@ export type {
   MarkStream,
   SettledEnergy,
 } from '@swift/spec'
+export { sumEntries } from './amounts.ts'
+export { uncertaintyLookup } from './read-state.ts'
+export type { LedgerGain, LedgerSeries, LedgerSeriesPart, LedgerSeriesPoint, SeriesOptions } from './read-series.ts'

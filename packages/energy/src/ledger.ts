@@ -1,9 +1,9 @@
 import {
   type EnergyMeter,
-  meterGains,
   meterMark,
   meterNow,
   meterRead,
+  meterGains,
   meterSources,
   meterVerify,
   openMeter,
@@ -113,6 +113,19 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
   }
 
   /**
+   * Energy over time of a ledger on disk, from its commits: one each second, merged into fewer where there are many.
+   * @throws `ERR_LEDGER_EMPTY` when the folder holds none
+   */
+  static async series(directory: string, options: SeriesOptions = {}): Promise<LedgerSeries> {
+    const { rank = 0, maximumPoints = 400 } = options
+    const { sources } = Ledger.read(directory, { rank })
+    const json = callNative(`Reading the energy over time of ${directory}`, () =>
+      meterGains(directory, rank, maximumPoints),
+    )
+    return readSeries(json, sources)
+  }
+
+  /**
    * Report over a ledger on disk, also one whose writer was killed.
    * @throws `ERR_LEDGER_EMPTY` when the folder holds none
    */
@@ -125,19 +138,6 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
     return readState(
       callNative(`Reading the energy ledger ${directory}`, () => meterRead(directory, options.rank ?? 0)),
     )
-  }
-
-  /**
-   * Energy over time of a ledger on disk, from its commits: one each second, merged into fewer where there are many.
-   * @throws `ERR_LEDGER_EMPTY` when the folder holds none
-   */
-  static async series(directory: string, options: SeriesOptions = {}): Promise<LedgerSeries> {
-    const { rank = 0, maximumPoints = 400 } = options
-    const { sources } = Ledger.read(directory, { rank })
-    const json = callNative(`Reading the energy over time of ${directory}`, () =>
-      meterGains(directory, rank, maximumPoints),
-    )
-    return readSeries(json, sources)
   }
 
   /** Check a ledger on disk: checksums, hash chain and invariants. Damage is a finding, not an error. */
