@@ -117,8 +117,17 @@ function foldSmall(phases: readonly Group[]): Group[] {
   ]
 }
 
+/** A journal that goes on in a new file goes on at once; a program that was started again took longer than this. */
+const shortestHoleSeconds = 0.5
+
+/** Whether nothing was metered between a stretch and the one before it. */
+function isHole({ startSeconds, endSeconds, parts }: EnergySeries, index: number): boolean {
+  if (index === 0 || parts[index] === parts[index - 1]) return false
+  return (startSeconds[index] ?? 0) - (endSeconds[index - 1] ?? 0) > shortestHoleSeconds
+}
+
 function toValues(joules: readonly number[], series: EnergySeries, view: StackView): (number | null)[] {
-  const { startSeconds, endSeconds, parts } = series
+  const { startSeconds, endSeconds } = series
   if (view === 'energy') {
     let sum = 0
     return [0, ...joules.map((value) => (sum += value))]
@@ -126,7 +135,7 @@ function toValues(joules: readonly number[], series: EnergySeries, view: StackVi
   const values: (number | null)[] = []
   for (const [index, value] of joules.entries()) {
     const seconds = (endSeconds[index] ?? 0) - (startSeconds[index] ?? 0)
-    if (index > 0 && parts[index] !== parts[index - 1]) values.push(null)
+    if (isHole(series, index)) values.push(null)
     values.push(seconds > 0 ? value / seconds : 0)
   }
   // The last stretch is as wide as the others: its height holds until its end.
@@ -134,11 +143,12 @@ function toValues(joules: readonly number[], series: EnergySeries, view: StackVi
   return values
 }
 
-function toX({ startSeconds, endSeconds, parts }: EnergySeries, view: StackView): number[] {
+function toX(series: EnergySeries, view: StackView): number[] {
+  const { startSeconds, endSeconds } = series
   if (view === 'energy') return [startSeconds[0] ?? 0, ...endSeconds]
   const x: number[] = []
   for (const [index, start] of startSeconds.entries()) {
-    if (index > 0 && parts[index] !== parts[index - 1]) x.push(endSeconds[index - 1] ?? start)
+    if (isHole(series, index)) x.push(endSeconds[index - 1] ?? start)
     x.push(start)
   }
   x.push(endSeconds.at(-1) ?? 0)

@@ -93,10 +93,14 @@ describe('the stack', () => {
     expect(stackTops(power.layers).at(-1)).toEqual([3.5, 4.5, 3.25, 3.25])
   })
 
-  it('leaves a hole between two parts of a run', () => {
-    const { x, layers } = makeStack(series([band('eval', [1, 2, 4])], [0, 0, 1]), 'own', 'power')
-    expect(x).toEqual([0, 1, 2, 2, 4])
-    expect(layers[0]?.values).toEqual([1, 2, null, 2, 2])
+  it('leaves a hole between two parts of a run, and none where the journal goes on in a new file', () => {
+    const resumed = { ...series([band('eval', [1, 2, 4])], [0, 0, 1]), startSeconds: [0, 1, 3] }
+    const { x, layers } = makeStack(resumed, 'own', 'power')
+    expect(x).toEqual([0, 1, 2, 3, 4])
+    expect(layers[0]?.values).toEqual([1, 2, null, 4, 4])
+    const rotated = makeStack(series([band('eval', [1, 2, 4])], [0, 0, 1]), 'own', 'power')
+    expect(rotated.x).toEqual([0, 1, 2, 4])
+    expect(rotated.layers[0]?.values).toEqual([1, 2, 2, 2])
   })
 
   it('folds what has no colour left into one layer that says how many', () => {
