@@ -69,6 +69,21 @@ describe('check-boundaries', () => {
     expect(problems).toEqual([expect.stringContaining('@swift/plugin-lora may not import @swift/core')])
   })
 
+  it('takes dev dependencies for what a build bundles, and only there', () => {
+    const page = (path: string): Record<string, string> => ({
+      'packages/core/package.json': JSON.stringify({
+        name: '@swift/core',
+        exports: { '.': './src/index.ts' },
+        dependencies: { '@swift/spec': 'workspace:^' },
+        devDependencies: { '@swift/plugin-lora': 'workspace:^', preact: '1' },
+        swift: { bundledSource: 'src/page' },
+      }),
+      [`packages/core/src/${path}`]: "import 'preact/hooks'\n",
+    })
+    expect(problemsOf(page('page/app.ts'))).toEqual([])
+    expect(problemsOf(page('pages.ts'))).toEqual([expect.stringContaining('imports preact')])
+  })
+
   it('lets a bundle import plugins and declare nothing of its own', () => {
     const bundle = {
       'plugins/plugin-both/package.json': manifest('@swift/plugin-both', {

@@ -50,7 +50,9 @@ function checkSpecifier(
   // Test runners live at the root of the workspace, so that every package has the same one.
   if (isTest && name === 'vitest') return []
   const problems: string[] = []
-  if (name !== manifest.name && !isDeclared(manifest, name, isTest)) {
+  const { bundledSource } = manifest.swift ?? {}
+  const isBundled = bundledSource !== undefined && path.startsWith(`${folder}/${bundledSource}/`)
+  if (name !== manifest.name && !isDeclared(manifest, name, isTest || isBundled)) {
     problems.push(`${path}: imports ${name}, which the package.json of ${manifest.name} does not declare`)
   }
   const paths = exported.get(name)

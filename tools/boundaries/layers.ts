@@ -1,6 +1,6 @@
 /**
  * What production code of each package may import from the workspace. Imports point one way:
- * spec ← tensor, energy ← models, data ← core ← cli. Packages of one layer do not import each other.
+ * spec ← tensor, energy ← models, data ← core ← cli; energy ← dashboard ← cli. Packages of one layer do not import each other.
  */
 export const allowedImports: Readonly<Record<string, readonly string[]>> = {
   '@swift/spec': [],
@@ -9,12 +9,20 @@ export const allowedImports: Readonly<Record<string, readonly string[]>> = {
   '@swift/models': ['@swift/spec', '@swift/tensor', '@swift/energy', '@swift/kernels'],
   '@swift/data': ['@swift/spec', '@swift/tensor', '@swift/energy'],
   '@swift/core': ['@swift/spec', '@swift/tensor', '@swift/energy', '@swift/models', '@swift/data'],
+  '@swift/dashboard': ['@swift/spec', '@swift/energy'],
   '@swift/testing': ['@swift/spec', '@swift/tensor', '@swift/energy', '@swift/models'],
   '@swift/kernels': [],
 }
 
 const pluginImports = ['@swift/spec', '@swift/tensor', '@swift/models', '@swift/energy']
-const commandImports = ['@swift/spec', '@swift/energy', '@swift/models', '@swift/data', '@swift/core']
+const commandImports = [
+  '@swift/spec',
+  '@swift/energy',
+  '@swift/models',
+  '@swift/data',
+  '@swift/core',
+  '@swift/dashboard',
+]
 
 function isPlugin(name: string): boolean {
   return name.startsWith('@swift/plugin-')

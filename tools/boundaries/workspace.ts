@@ -10,8 +10,11 @@ export interface Manifest {
   readonly dependencies?: Readonly<Record<string, string>>
   readonly peerDependencies?: Readonly<Record<string, string>>
   readonly devDependencies?: Readonly<Record<string, string>>
-  /** Ours: `bundle` marks a plugin that only combines other plugins. */
-  readonly swift?: { readonly bundle?: boolean }
+  /**
+   * Ours: `bundle` marks a plugin that only combines other plugins; `bundledSource` is a folder whose imports the build
+   * puts into the package, so that whoever installs it does not need them.
+   */
+  readonly swift?: { readonly bundle?: boolean; readonly bundledSource?: string }
 }
 
 export interface WorkspacePackage {

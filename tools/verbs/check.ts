@@ -15,6 +15,8 @@ process.exitCode =
     { name: 'format: Rust', run: () => runCommand('cargo', ['fmt', '--all', '--check'], { folder: crates }) },
     { name: 'lint', run: () => runCommand('oxlint', ['--deny-warnings']) },
     { name: 'types', run: () => runCommand('tsc', ['-p', 'tsconfig.json']) },
+    // What runs in a browser is checked against a browser's library.
+    { name: 'types of the page', run: () => runCommand('tsc', ['-p', 'packages/dashboard/tsconfig.page.json']) },
     { name: 'boundaries', run: () => runCommand('node', ['tools/check-boundaries.ts']) },
     { name: 'links', run: () => runCommand('node', ['tools/check-links.ts']) },
     { name: 'clippy', run: () => clippy('--workspace', '--exclude', 'swift-node', '--all-targets') },

@@ -34,5 +34,7 @@ export declare function meterNow(): string
 export declare function meterSources(powercapRoot?: string | null): string
 /** State of the ledger in a folder. */
 export declare function meterRead(folder: string, rank: number): string
+/** What each account of the ledger in a folder gained over time, in at most about `limit` stretches. */
+export declare function meterGains(folder: string, rank: number, limit: number): string
 /** Check of the ledger in a folder. */
 export declare function meterVerify(folder: string): string

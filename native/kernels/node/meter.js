@@ -2,6 +2,7 @@ import { native } from './load.js'
 
 // The binary is loaded at the first call, not at import: a program that never meters must not fail for want of it.
 export const openMeter = (options) => native().EnergyMeter.open(options)
+export const meterGains = (folder, rank, limit) => native().meterGains(folder, rank, limit)
 export const meterMark = (token, begin) => native().meterMark(token, begin)
 export const meterNow = () => native().meterNow()
 export const meterRead = (folder, rank) => native().meterRead(folder, rank)

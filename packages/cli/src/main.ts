@@ -12,6 +12,7 @@ const loaders: Readonly<Record<string, () => Promise<Command>>> = {
   infer: async () => (await import('./commands/infer.ts')).infer,
   export: async () => (await import('./commands/export.ts')).exportCommand,
   energy: async () => (await import('./commands/energy.ts')).energy,
+  dashboard: async () => (await import('./commands/dashboard.ts')).dashboard,
   doctor: async () => (await import('./commands/doctor.ts')).doctor,
 }
 

@@ -90,3 +90,6 @@ export type {
   MarkStream,
   SettledEnergy,
 } from '@swift/spec'
+export { sumEntries } from './amounts.ts'
+export { uncertaintyLookup } from './read-state.ts'
+export type { LedgerGain, LedgerSeries, LedgerSeriesPart, LedgerSeriesPoint, SeriesOptions } from './read-series.ts'

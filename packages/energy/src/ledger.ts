@@ -4,6 +4,7 @@ import {
   meterMark,
   meterNow,
   meterRead,
+  meterGains,
   meterSources,
   meterVerify,
   openMeter,
@@ -28,6 +29,7 @@ import { callNative } from './native.ts'
 import { Phase, type PhaseOptions, type PhaseOwner } from './phase.ts'
 import { poll } from './poll.ts'
 import { type NativeSource, readState, toSource, uncertaintyLookup } from './read-state.ts'
+import { type LedgerSeries, type SeriesOptions, readSeries } from './read-series.ts'
 import { type ReportOptions, buildReport } from './report.ts'
 import { readSettled } from './settled.ts'
 
@@ -110,6 +112,19 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
   static sources(options: { readonly powercapRoot?: string } = {}): readonly EnergySourceDescriptor[] {
     const json = callNative('Looking for energy sources', () => meterSources(options.powercapRoot ?? null))
     return (JSON.parse(json) as NativeSource[]).map(toSource)
+  }
+
+  /**
+   * Energy over time of a ledger on disk, from its commits: one each second, merged into fewer where there are many.
+   * @throws `ERR_LEDGER_EMPTY` when the folder holds none
+   */
+  static async series(directory: string, options: SeriesOptions = {}): Promise<LedgerSeries> {
+    const { rank = 0, maximumPoints = 400 } = options
+    const { sources } = Ledger.read(directory, { rank })
+    const json = callNative(`Reading the energy over time of ${directory}`, () =>
+      meterGains(directory, rank, maximumPoints),
+    )
+    return readSeries(json, sources)
   }
 
   /**

@@ -50,7 +50,7 @@ export function toSource(native: NativeSource): EnergySourceDescriptor {
 }
 
 /** `phase/train/forward` is kind `phase`, path `train/forward`; `overhead/ledger` has no path. */
-function parseAccount(account: string): { kind: AccountKind; path: string } {
+export function parseAccount(account: string): { kind: AccountKind; path: string } {
   if (account === 'overhead/ledger') return { kind: 'overhead', path: '' }
   const slash = account.indexOf('/')
   const name = slash < 0 ? account : account.slice(0, slash)

@@ -132,6 +132,12 @@ pub fn meter_sources(powercap_root: Option<String>) -> Result<String> {
     to_json(&swift_meter::source::discover::discover(&options).descriptors)
 }
 
+/// What each account of the ledger in a folder gained over time, in at most about `limit` stretches, as JSON.
+#[napi]
+pub fn meter_gains(folder: String, rank: u32, limit: u32) -> Result<String> {
+    to_json(&swift_meter::journal::gains::gains(folder.as_ref(), rank, limit as usize).map_err(to_error)?)
+}
+
 /// What the ledger in a folder holds, as JSON.
 #[napi]
 pub fn meter_read(folder: String, rank: u32) -> Result<String> {

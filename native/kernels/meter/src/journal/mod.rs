@@ -10,6 +10,7 @@ pub mod crc32c;
 pub mod encoder;
 pub mod folder;
 pub mod frame;
+pub mod gains;
 pub mod replay;
 pub mod state;
 pub mod varint;

@@ -1,0 +1,237 @@
+import { appendFile, mkdir, readdir, writeFile } from 'node:fs/promises'
+import { pathToFileURL } from 'node:url'
+import type { Browser } from 'playwright-core'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { exportDashboard } from './export/export-dashboard.ts'
+import { startDashboard } from './server/start-dashboard.ts'
+import { launchBrowser, noBrowser, openPage } from './test-support/browser.ts'
+import { makeRun, TestFolder } from './test-support/make-run.ts'
+import { coloursOfChart, layoutShift, lowContrast, overflows, smallTargets } from './test-support/page-probes.ts'
+
+/** A folder may be called so, and a page that believed it would run it. */
+const nasty = '<img src=x onerror=document.title=`taken`>'
+
+let folder: TestFolder
+let browser: Browser
+let report: string
+
+beforeAll(async () => {
+  if (noBrowser !== undefined) return
+  folder = await TestFolder.make()
+  await makeRun(folder.join('first'), { args: { energyBudget: '15J' } })
+  await makeRun(folder.join('second'), { joules: 2n, lastLoss: 0.8 })
+  await makeRun(folder.join(nasty))
+  const paths = ['first', 'second', nasty].map((name) => folder.join(name))
+  report = pathToFileURL((await exportDashboard({ paths, file: folder.join('report.html') })).file).href
+  browser = await launchBrowser()
+})
+
+afterAll(async () => {
+  await browser?.close()
+  await folder?.[Symbol.asyncDispose]()
+})
+
+beforeEach((context) => {
+  if (noBrowser !== undefined) context.skip(noBrowser)
+})
+
+describe('an exported report', () => {
+  it('opens from disk, asks for nothing and reports no error', async () => {
+    const { page, errors, requests } = await openPage(browser, report, { offline: true })
+    expect(await page.title()).toBe('3 runs · joule ledger')
+    const sections = await page.locator('main section h2').allTextContents()
+    expect(sections).toEqual([
+      'Energy over time',
+      'Loss against joules',
+      'Accounts',
+      'Runs side by side',
+      'Sources and proof',
+    ])
+    expect(requests).toEqual([report])
+    expect(errors).toEqual([])
+    await page.context().close()
+  })
+
+  it('draws its charts, with the budget, and says what is measured and what is modelled', async () => {
+    const { page } = await openPage(browser, report)
+    expect(await coloursOfChart(page, 'energy')).toBeGreaterThan(8)
+    expect(await coloursOfChart(page, 'loss')).toBeGreaterThan(8)
+    const tiles = (await page.locator('.tiles').textContent()) ?? ''
+    expect(tiles).toMatch(/12(\.\d+)?\u202FJ.*measured/)
+    expect(tiles).toContain('modelled')
+    expect(await page.locator('.verdict').textContent()).toContain('The ledger balances.')
+    await page.locator('input[name="energy-scope"][value="machine"]').check()
+    expect(await page.locator('#energy .legend tbody th').allTextContents()).toContain('outside phases')
+    await page.context().close()
+  })
+
+  it.each(['light', 'dark'] as const)('reads well in the %s: contrast AA, no layout shift', async (colorScheme) => {
+    const { page } = await openPage(browser, report, { colorScheme })
+    expect(await lowContrast(page)).toEqual([])
+    expect(await layoutShift(page)).toBe(0)
+    expect(await smallTargets(page)).toEqual([])
+    const background = await page.evaluate('getComputedStyle(document.body).backgroundColor')
+    expect(background).toBe(colorScheme === 'dark' ? 'rgb(14, 17, 22)' : 'rgb(243, 241, 236)')
+    await page.context().close()
+  })
+
+  it('fits a phone', async () => {
+    const { page } = await openPage(browser, report, {
+      viewport: { width: 390, height: 844 },
+      deviceScaleFactor: 2,
+      isMobile: true,
+      hasTouch: true,
+    })
+    expect(await overflows(page)).toBe(false)
+    expect(await smallTargets(page)).toEqual([])
+    expect(await lowContrast(page)).toEqual([])
+    expect(await layoutShift(page)).toBe(0)
+    await page.context().close()
+  })
+
+  it('is measured by probes that see what they look for', async () => {
+    const { page } = await openPage(browser, report)
+    await page.evaluate(`(() => {
+      const made = document.createElement('p')
+      made.textContent = 'hard to read'
+      made.style.cssText = 'color: #999; background: #fff; height: 120px; width: 3000px'
+      document.querySelector('main').prepend(made)
+      const button = document.createElement('button')
+      button.textContent = 'tiny'
+      button.style.cssText = 'height: 10px; padding: 0; color: #000'
+      made.append(button)
+    })()`)
+    expect(await lowContrast(page)).toEqual([expect.stringContaining('hard to read')])
+    expect(await layoutShift(page)).toBeGreaterThan(0)
+    expect(await overflows(page)).toBe(true)
+    expect(await smallTargets(page)).toEqual(['tiny 10'])
+    await page.context().close()
+  })
+
+  it('keeps the theme that was chosen', async () => {
+    const { page } = await openPage(browser, report, { colorScheme: 'light' })
+    const before = await coloursOfChart(page, 'energy')
+    await page.locator('input[name="theme"][value="dark"]').check()
+    expect(await page.evaluate('getComputedStyle(document.body).backgroundColor')).toBe('rgb(14, 17, 22)')
+    expect(await coloursOfChart(page, 'energy')).not.toBe(before)
+    expect(await lowContrast(page)).toEqual([])
+    await page.reload()
+    expect(await page.evaluate('getComputedStyle(document.body).backgroundColor')).toBe('rgb(14, 17, 22)')
+    await page.context().close()
+  })
+
+  it('is read with the keyboard alone', async () => {
+    const { page } = await openPage(browser, report)
+    await page.keyboard.press('Tab')
+    expect(await page.evaluate('document.activeElement.textContent')).toBe('Skip to the figures')
+    await page.keyboard.press('Enter')
+    // Chart: arrows move, the legend reads.
+    await page.locator('#energy .chart').focus()
+    await page.keyboard.press('End')
+    const sum = page.locator('#energy .legend tfoot td').last()
+    const end = await sum.textContent()
+    expect(end).toMatch(/J$/)
+    await page.keyboard.press('ArrowLeft')
+    await page.keyboard.press('ArrowLeft')
+    expect(await sum.textContent()).not.toBe(end)
+    await page.keyboard.press('Escape')
+    expect(await sum.textContent()).toBe('–')
+    // Icicle: arrows move, Enter goes in, Escape out.
+    await page.locator('#accounts [tabindex="0"]').focus()
+    await page.keyboard.press('ArrowDown')
+    expect(await page.locator('.account strong').textContent()).toBe('machine / phases')
+    await page.keyboard.press('ArrowDown')
+    await page.keyboard.press('ArrowRight')
+    const inner = await page.evaluate('document.activeElement.dataset.node')
+    expect(inner).toMatch(/^machine\/phase\/./)
+    await page.keyboard.press('Enter')
+    expect(await page.locator('.crumbs [aria-current]').textContent()).toBe(
+      await page
+        .locator('.account strong')
+        .textContent()
+        .then((path) => path?.split(' / ').at(-1)),
+    )
+    await page.keyboard.press('Escape')
+    await page.keyboard.press('Escape')
+    expect(await page.locator('.crumbs').textContent()).toBe('machine')
+    // Controls are radio buttons.
+    await page.locator('#loss input[value="joules"]').focus()
+    await page.keyboard.press('ArrowRight')
+    expect(await page.locator('#loss h2').textContent()).toBe('Loss against steps')
+    await page.context().close()
+  })
+
+  it('compares runs and changes to another', async () => {
+    const { page } = await openPage(browser, report)
+    const rows = page.locator('.compare tbody tr')
+    expect(await rows.count()).toBe(3)
+    expect(await rows.nth(1).textContent()).toMatch(/−33\.\d+ % measured/)
+    await rows.nth(1).getByRole('button').click()
+    expect(await page.locator('.run-title h2').textContent()).toBe('second')
+    expect(await rows.nth(0).textContent()).toMatch(/\+(49\.\d+|50\.?\d*) % measured/)
+    await page.context().close()
+  })
+
+  it('shows a run with a hostile name as text', async () => {
+    const { page, errors } = await openPage(browser, report)
+    await page.locator('.compare tbody tr').nth(2).getByRole('button').click()
+    expect(await page.locator('.run-title h2').textContent()).toBe(nasty)
+    expect(await page.locator('img').count()).toBe(0)
+    expect(await page.title()).toBe('3 runs · joule ledger')
+    expect(errors).toEqual([])
+    await page.context().close()
+  })
+})
+
+describe('a served dashboard', () => {
+  it('shows news without being asked, and does not jump', async () => {
+    await using own = await TestFolder.make()
+    await makeRun(own.join('run'))
+    await using server = await startDashboard({ paths: [own.join('run')], port: 0, periodMs: 50 })
+    const { page, errors, requests } = await openPage(browser, server.url)
+    expect(await page.locator('.connection').textContent()).toBe('live')
+    await page.locator('.tile', { hasText: 'step 40' }).waitFor()
+    await appendFile(
+      own.join('run/logging.jsonl'),
+      '{"type":"log","step":41,"loss":0.25,"tokens":4100,"measuredJoules":13}\n',
+    )
+    await page.locator('.tile', { hasText: 'step 41' }).waitFor()
+    await page.locator('.tile', { hasText: '0.2500' }).waitFor()
+    expect(await layoutShift(page)).toBe(0)
+    expect(errors).toEqual([])
+    expect(new Set(requests.map((url) => new URL(url).origin))).toEqual(new Set([new URL(server.url).origin]))
+    await page.context().close()
+  })
+
+  it('says that the server is gone', async () => {
+    const server = await startDashboard({ paths: [folder.join('first')], port: 0 })
+    const { page } = await openPage(browser, server.url)
+    await server.close()
+    await page.locator('.connection-reconnecting').waitFor()
+    expect(await page.locator('.tiles').isVisible()).toBe(true)
+    await page.context().close()
+  })
+
+  it('never leaves the page blank: empty, damaged and vanished runs say what is wrong', async () => {
+    await using own = await TestFolder.make()
+    await mkdir(own.join('empty'))
+    await makeRun(own.join('damaged'))
+    await writeFile(own.join('damaged/plan.json'), '{')
+    for (const name of await readdir(own.join('damaged/energy'))) {
+      if (name.endsWith('.swj')) await writeFile(own.join('damaged/energy', name), 'nothing of a journal')
+    }
+    await writeFile(own.join('damaged/logging.jsonl'), 'broken\n')
+    await using server = await startDashboard({ paths: [own.join('empty'), own.join('damaged')], port: 0 })
+    const { page, errors } = await openPage(browser, server.url)
+    expect(await page.locator('.problems').textContent()).toContain('WARN_RUN_EMPTY')
+    expect(await page.locator('.tiles').textContent()).toContain('unavailable')
+    await page.locator('.picker select').selectOption({ index: 1 })
+    const problems = (await page.locator('.problems').textContent()) ?? ''
+    expect(problems).toContain('plan.json is not JSON')
+    expect(problems).toContain('ERR_RUN_LOG_LINES')
+    expect(problems).toMatch(/ERR_LEDGER_/)
+    expect(errors).toEqual([])
+    expect(await lowContrast(page)).toEqual([])
+    await page.context().close()
+  })
+})
