@@ -2,7 +2,7 @@
 import { createInterface } from 'node:readline'
 import { SwiftModel } from '@swift/core'
 import { Generator } from '@swift/models'
-import bnb from '@swift/plugin-bnb'
+import bnbPlugin from '@swift/plugin-bnb'
 
 /** What the child is told. */
 interface DecodeRequest {
@@ -13,7 +13,7 @@ interface DecodeRequest {
 }
 
 const { folder, prompt, newTokens, quantize } = JSON.parse(process.argv[2] ?? '{}') as DecodeRequest
-using model = await SwiftModel.fromPretrained(folder, { plugins: [bnb], loadIn4bit: quantize })
+using model = await SwiftModel.fromPretrained(folder, { plugins: [bnbPlugin], loadIn4bit: quantize })
 console.log(JSON.stringify({ versions: {} }))
 for await (const _line of createInterface({ input: process.stdin })) {
   const ids: number[] = []

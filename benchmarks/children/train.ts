@@ -3,8 +3,8 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fixedBatches, SftTrainer, SwiftModel, TrainerArguments, type PackedBatch } from '@swift/core'
-import bnb from '@swift/plugin-bnb'
-import lora from '@swift/plugin-lora'
+import bnbPlugin from '@swift/plugin-bnb'
+import loraPlugin from '@swift/plugin-lora'
 import { peakResidentBytes } from '../harness/resident-bytes.ts'
 import type { TrainRequest } from '../harness/train-request.ts'
 
@@ -32,7 +32,7 @@ const batches = Array.from({ length: warmup + steps }, (_, index) =>
 
 const loadStart = performance.now()
 using model = await SwiftModel.fromPretrained(folder, {
-  plugins: [lora, bnb],
+  plugins: [loraPlugin, bnbPlugin],
   config: { type: 'lora', r: rank, loraAlpha: 2 * rank, loraDropout: 0, targetModules: 'all-linear' },
   loadIn4bit: quantize,
   ...(computeDtype === undefined ? {} : { computeDtype }),

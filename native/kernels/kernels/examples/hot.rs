@@ -129,6 +129,13 @@ fn main() {
     let compute = Values::from([("bfloat16", f64::from(u8::from(!float32)))]);
     let with = |more: &[(&'static str, f64)]| -> Values { compute.clone().into_iter().chain(more.to_vec()).collect() };
 
+    for (n, k) in [(3072, 1024), (1024, 3072), (151_936, 1024)] {
+        let (w, x) = (bench.bf16(&[n, k], 0.02), bench.floats(&[1, k], 1.0));
+        bench.time(&format!("decode {n}x{k}"), "linear", &[Some(&x), Some(&w), None, None, None], &compute);
+        let quantized = bench.time(&format!("quantize {n}x{k}"), "quantize4", &[Some(&w)], &compute);
+        let operands = [Some(&x), Some(&quantized[0]), None, None, None];
+        bench.time(&format!("decode nf4 {n}x{k}"), "linear", &operands, &compute);
+    }
     let tokens = 512;
     for (n, k) in [(2048, 1024), (1024, 2048), (3072, 1024), (1024, 3072)] {
         let (x, w) = (bench.floats(&[tokens, k], 1.0), bench.bf16(&[n, k], 0.02));

@@ -5,8 +5,9 @@
 
 use crate::cpu::dropout_mask::{apply_dropout, mask_in_place};
 use crate::cpu::gemm::buffer::WordBuffer;
+use crate::cpu::gemm::few_rows::{FEW_ROWS, few_rows};
 use crate::cpu::gemm::row_load::load_f32;
-use crate::cpu::gemm::{Factor, Gemm, Matrix, Operand, PackedRows, Start, Target, Term};
+use crate::cpu::gemm::{Elements, Factor, Gemm, Matrix, Operand, PackedRows, Start, Target, Term};
 use crate::cpu::gemm::{pack_rows, packed_words, product};
 use crate::cpu::pool::SharedMut;
 use std::cell::RefCell;
@@ -53,6 +54,15 @@ pub fn linear_forward(
 ) {
     let (m, n) = (x.rows, weight.rows);
     let start = bias.map_or(Start::Overwrite, Start::Bias);
+    let plain = matches!(x.elements, Elements::F32(_)) && x.stride == x.columns;
+    if m <= FEW_ROWS && plain && lora.is_none_or(|lora| lora.dropout == 0.0) {
+        few_rows(gemm, x, weight, 1.0, start, y);
+        if let Some(lora) = lora {
+            few_rows(gemm, x, &lora.a, 1.0, Start::Overwrite, xa);
+            few_rows(gemm, &Matrix::f32(xa, m, lora.a.rows), &lora.b, lora.scale, Start::Accumulate, y);
+        }
+        return;
+    }
     let Some(lora) = lora else {
         let factor = Factor { left: Operand::rows(*x), right: Operand::rows(*weight), alpha: 1.0 };
         return gemm.multiply(&[factor], start, y);

@@ -2,6 +2,9 @@
 
 pub mod buffer;
 pub mod driver;
+pub mod few_rows;
+#[cfg(target_arch = "x86_64")]
+mod few_rows_quant4;
 pub mod kernel;
 pub mod matrix;
 pub mod pack;
