@@ -1,4 +1,4 @@
-import { Ledger, type LiveEnergy } from '@swift/energy'
+import { Ledger, type LiveEnergy, PowerTuning } from '@swift/energy'
 import { SwiftError, type EnergyReport, type LedgerEvent, type LedgerSnapshot, type MarkStream } from '@swift/spec'
 
 /** How {@link RunEnergy.open} opens the ledger. */
@@ -40,6 +40,15 @@ export class RunEnergy implements AsyncDisposable {
 
   /** Opens the ledger of a folder; without the native meter the run goes on unmetered, and `unavailable` says so. */
   static async open(folder: string, { resume, onEvent }: RunEnergyOptions = {}): Promise<RunEnergy> {
+    for (const { setting, value, error } of await PowerTuning.restore()) {
+      const found = error === undefined ? `was put back to ${value}` : `cannot be put back to ${value}: ${error}`
+      onEvent?.({
+        code: 'WARN_POWER_RESTORED',
+        severity: error === undefined ? 'warning' : 'error',
+        message: `The power setting ${setting}, which an earlier process left changed, ${found}`,
+        unixMs: Date.now(),
+      })
+    }
     try {
       const options = { ...(resume === undefined ? {} : { resume }), ...(onEvent === undefined ? {} : { onEvent }) }
       return new RunEnergy(await Ledger.open(folder, options), undefined, true)

@@ -35,6 +35,16 @@ export interface RestoredSetting {
   readonly error: string | undefined
 }
 
+function withDefaults({ controls, stateFolder }: PowerTuningOptions): {
+  readonly controls: readonly PowerControl[]
+  readonly folder: string
+} {
+  return {
+    controls: controls ?? [new PowercapControl(), new NvidiaControl()],
+    folder: stateFolder ?? process.env['SWIFT_POWER_STATE'] ?? join(homedir(), '.local', 'state', 'swift', 'power'),
+  }
+}
+
 /** Field 22 of `/proc/<pid>/stat`; empty where the process is not there. */
 async function startOf(processId: number): Promise<string> {
   const text = await readFile(`/proc/${processId}/stat`, 'utf8').catch(() => '')
@@ -96,16 +106,26 @@ export class PowerTuning implements AsyncDisposable {
 
   /** Puts back what a dead process left changed, and is ready to set. */
   static async open(options: PowerTuningOptions = {}): Promise<PowerTuning> {
-    const { controls = [new PowercapControl(), new NvidiaControl()] } = options
-    const folder =
-      options.stateFolder ?? process.env['SWIFT_POWER_STATE'] ?? join(homedir(), '.local', 'state', 'swift', 'power')
+    const { controls, folder } = withDefaults(options)
     await mkdir(folder, { recursive: true })
     return new PowerTuning(controls, folder, await PowerTuning.#restoreDead(controls, folder))
   }
 
+  /** Only puts back what a dead process left changed. Does nothing, and costs nothing, where there is no record. */
+  static async restore(options: PowerTuningOptions = {}): Promise<readonly RestoredSetting[]> {
+    const { controls, folder } = withDefaults(options)
+    return PowerTuning.#restoreDead(controls, folder)
+  }
+
+  /** Everything that can be set on this machine, with its present value and range. Changes nothing. */
+  static async settings(options: PowerTuningOptions = {}): Promise<readonly PowerSetting[]> {
+    return (await Promise.all(withDefaults(options).controls.map((control) => control.doList()))).flat()
+  }
+
   static async #restoreDead(controls: readonly PowerControl[], folder: string): Promise<RestoredSetting[]> {
     const restored: RestoredSetting[] = []
-    for (const name of (await readdir(folder)).filter((file) => file.endsWith('.json'))) {
+    const names = await readdir(folder).catch(() => [])
+    for (const name of names.filter((file) => file.endsWith('.json'))) {
       const file = join(folder, name)
       let intent: Intent
       try {

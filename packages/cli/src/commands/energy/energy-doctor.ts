@@ -12,10 +12,12 @@ const titles = {
 
 /** `swift energy doctor`: what will be measured, modelled, unavailable, why, and the fix. */
 export async function doctor({ output }: CommandCall): Promise<number> {
-  const { describeSources, Ledger } = await import('@swift/energy')
+  const { describeSources, Ledger, PowerTuning } = await import('@swift/energy')
+  const restored = await PowerTuning.restore()
+  const settings = await PowerTuning.settings()
   const findings = describeSources(Ledger.sources())
   if (output.json) {
-    printJson({ type: 'energy-doctor', findings })
+    printJson({ type: 'energy-doctor', findings, settings, restored })
     return 0
   }
   const order = ['measured', 'modelled', 'shown', 'unavailable'] as const
@@ -28,6 +30,14 @@ export async function doctor({ output }: CommandCall): Promise<number> {
       printLine(`    why  ${why}`)
       if (fix !== undefined) printLine(`    fix  ${fix}`)
     }
+  }
+  if (settings.length > 0) printLine('power that can be set:')
+  for (const { id, label, value, minimum, maximum, isWritable, reason } of settings) {
+    printLine(`  ${id}: ${label}, now ${value}, from ${minimum ?? '?'} to ${maximum ?? '?'}`)
+    if (!isWritable) printLine(`    fix  ${reason ?? 'run as root'}`)
+  }
+  for (const { setting, value, error } of restored) {
+    printLine(`an earlier process left ${setting} changed: ${error ?? `put back to ${value}`}`)
   }
   if (findings.every(({ verdict }) => verdict !== 'measured')) {
     printLine('nothing is measured here: every figure will be modelled, and say so')

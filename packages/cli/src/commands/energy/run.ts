@@ -141,11 +141,14 @@ export async function run({ values, positionals, output }: CommandCall): Promise
       remedy: 'Write swift energy run -- python train.py --epochs 3',
     })
   }
-  const { Ledger, EnergyBudget } = await import('@swift/energy')
+  const { EnergyBudget, Ledger, PowerTuning } = await import('@swift/energy')
   // Whatever is wrong with the options is said before the command has run for hours.
   if (typeof values['budget'] === 'string') EnergyBudget.parse(values['budget'])
   const options = await reportOptions(values)
   if (typeof values['deadline'] === 'string') await waitForLowCarbon(values['deadline'], options, say)
+  for (const { setting, value, error } of await PowerTuning.restore()) {
+    say(`swift energy: an earlier process left ${setting} changed: ${error ?? `put back to ${value}`}`)
+  }
   const folder = typeof values['out'] === 'string' ? values['out'] : defaultFolder()
   const onEvent = ({ code, message }: LedgerEvent): void => say(`swift energy: ${code} ${message}`)
   const ledger = await Ledger.open(folder, { resume: 'never', followChildren: true, onEvent })
