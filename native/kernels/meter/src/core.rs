@@ -17,6 +17,9 @@ use crate::source::{SourceDescriptor, SourceState};
 /// Events kept for a program that does not ask.
 const EVENTS_KEPT: usize = 1000;
 
+/// The journal says this often how intervals are split.
+const FITS_EVERY_NS: u64 = 60_000_000_000;
+
 /// See the module's description.
 pub struct Core {
     /// Balances and phases.
@@ -34,6 +37,7 @@ pub struct Core {
     /// Balances of sources that only earlier parts of the run had.
     retired: Vec<StoredEntry>,
     outbox: Vec<Event>,
+    fits_written_ns: u64,
     disk_failed: bool,
     imbalance_reported: bool,
 }
@@ -113,7 +117,12 @@ impl Core {
                 })
                 .collect(),
             rework: start.rework,
-            carried: LedgerState { sources: descriptors.clone(), segment: start.segment, ..start.carried.clone() },
+            carried: LedgerState {
+                sources: descriptors.clone(),
+                segment: start.segment,
+                fits: Vec::new(),
+                ..start.carried.clone()
+            },
         };
         let mut encoder = Encoder::new(start.position);
         let payload = serde_json::to_vec(&header).map_err(|error| {
@@ -133,6 +142,7 @@ impl Core {
             last_sequence: start.carried.sequence,
             retired,
             outbox: Vec::new(),
+            fits_written_ns: segment_start.monotonic_ns,
             disk_failed: false,
             imbalance_reported: false,
         })
@@ -150,6 +160,9 @@ impl Core {
 
     /// Make everything so far durable (the writing happens behind). Returns the number of the commit.
     pub fn commit(&mut self, monotonic_ns: u64, unix_ms: u64, paths: &PathTable, closing: bool) -> u64 {
+        if closing {
+            self.book.refit_all(paths);
+        }
         if let Some(imbalance) = self.book.find_imbalance(paths).filter(|_| !self.imbalance_reported) {
             self.imbalance_reported = true;
             self.book.report("ERR_LEDGER_INVARIANT", Severity::Error, format!("{imbalance}; the ledger's numbers from here on are not to be trusted, please report this as a bug with the journal"));
@@ -180,6 +193,15 @@ impl Core {
         let samples = std::mem::take(&mut self.book.samples);
         if !samples.is_empty() {
             self.encoder.frame(FrameKind::Samples, &write_samples(&samples));
+        }
+        if closing || monotonic_ns.saturating_sub(self.fits_written_ns) >= FITS_EVERY_NS {
+            self.fits_written_ns = monotonic_ns;
+            let fits = self.book.fits(paths);
+            if let Ok(payload) = serde_json::to_vec(&fits)
+                && !fits.is_empty()
+            {
+                self.encoder.frame(FrameKind::Fits, &payload);
+            }
         }
         if closing {
             self.encoder.frame(FrameKind::Close, &[]);
@@ -242,6 +264,7 @@ impl Core {
             sources: self.descriptors.clone(),
             entries,
             gaps: self.book.gaps.clone(),
+            fits: self.book.fits(paths),
         }
     }
 

@@ -13,6 +13,7 @@ use super::varint::Cursor;
 use crate::accounts::Balance;
 use crate::error::{MeterError, Result};
 use crate::event::Event;
+use crate::regression::report::FitReport;
 use crate::unit::EnergyUnit;
 
 /// Something a check found wrong.
@@ -63,6 +64,7 @@ struct Reader {
     counts: Vec<u128>,
     pending: Vec<Sample>,
     pending_events: Vec<Event>,
+    pending_fits: Option<Vec<FitReport>>,
     replay: Replay,
 }
 
@@ -137,6 +139,9 @@ impl Reader {
         self.replay.unix_ms = commit.unix_ms;
         self.replay.next_sequence = sequence + 1;
         self.replay.events.append(&mut self.pending_events);
+        if let Some(fits) = self.pending_fits.take() {
+            self.replay.state.fits = fits;
+        }
         self.replay.state.sequence = sequence;
         self.replay.state.duration_nanoseconds = commit.duration_ns;
         self.replay.state.chain_hash = to_hex(&self.replay.hash);
@@ -220,6 +225,7 @@ pub fn replay(bytes: &[u8], name: &str) -> Result<Replay> {
         counts: vec![0; header.sources.len()],
         pending: Vec::new(),
         pending_events: Vec::new(),
+        pending_fits: None,
         replay: Replay {
             next_sequence: first.sequence,
             unix_ms: header.started_unix_ms,
@@ -277,6 +283,9 @@ pub fn replay(bytes: &[u8], name: &str) -> Result<Replay> {
                 .is_some(),
             FrameKind::Event => {
                 serde_json::from_slice(frame.payload).map(|event| reader.pending_events.push(event)).is_ok()
+            }
+            FrameKind::Fits => {
+                serde_json::from_slice(frame.payload).map(|fits| reader.pending_fits = Some(fits)).is_ok()
             }
             FrameKind::Close => {
                 reader.replay.closed = true;
