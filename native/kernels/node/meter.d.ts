@@ -36,3 +36,13 @@ export declare function meterSources(powercapRoot?: string | null): string
 export declare function meterRead(folder: string, rank: number): string
 /** Check of the ledger in a folder. */
 export declare function meterVerify(folder: string): string
+/**
+ * Ledgers of several ranks, hosts and parts as one: a state as of `meterRead`, with `ranks`, `phaseAligned` and `notes`.
+ * A set union: neither order nor copies matter. Throws `ERR_LEDGER_MERGE_CONFLICT` where two copies differ.
+ */
+export declare function meterMerge(folders: readonly string[]): string
+/**
+ * A ledger over time: `{ runId, startUnixMs, bucketMs, sources: [{ source, provenance, included, samples: [[unixMs,
+ * nanojoules]] }], accounts: [{ account, measured, nanojoules: [] }] }`. Options: `{ rank = 0, buckets = 600 }` as JSON.
+ */
+export declare function meterSeries(folder: string, options?: string | null): string

@@ -186,11 +186,19 @@ impl Book {
             // I5: one instant belongs to one interval. A clock that stands still or runs back yields no sample.
             return;
         }
+        if reading.restart {
+            source.counter.forget();
+        }
         let step = source.counter.step(now, reading.raw);
-        let previous = source.last.replace((now, *usage));
+        let previous = source.last.replace((now, MachineUsage { monotonic_ns: now, ..*usage }));
         let elapsed_ns = previous.map_or(0, |(last_ns, _)| now - last_ns);
         match step {
-            CounterStep::Start => self.record(index, SampleKind::Start, now, 0),
+            CounterStep::Start => {
+                self.record(index, SampleKind::Start, now, 0);
+                if elapsed_ns > 0 {
+                    self.lose_time(index, elapsed_ns);
+                }
+            }
             CounterStep::Reset => {
                 self.record(index, SampleKind::Start, now, 0);
                 self.lose_time(index, elapsed_ns);
@@ -225,7 +233,9 @@ impl Book {
                 if possible_extra_turns > 0 {
                     self.impute_gap(index, nanojoules, possible_extra_turns, elapsed_ns, paths);
                 } else if self.sources[index].is_included() {
-                    self.divide(index, (last_ns, &usage_before), (now, usage), nanojoules, paths);
+                    // A reading of a device's own thread has its own time; what the machine did is known per tick.
+                    let after = MachineUsage { monotonic_ns: now, ..*usage };
+                    self.divide(index, (last_ns, &usage_before), (now, &after), nanojoules, paths);
                 }
                 self.sources[index].previous_nanowatts =
                     Some(nanojoules * 1_000_000_000 / u128::from(elapsed_ns.max(1)));

@@ -39,7 +39,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn short_hash(text: &str) -> String {
+/// Twelve hexadecimal digits of SHA-256.
+pub fn short_hash(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes())[..6])
 }
 

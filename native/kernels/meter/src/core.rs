@@ -54,6 +54,8 @@ pub struct SegmentStart {
     pub unix_ms: u64,
     /// Monotonic clock.
     pub monotonic_ns: u64,
+    /// How far the wall clock is ahead of the run's reference.
+    pub clock_offset_ms: Option<i64>,
 }
 
 impl Core {
@@ -101,6 +103,7 @@ impl Core {
             segment: start.segment,
             started_unix_ms: segment_start.unix_ms,
             started_monotonic_ns: segment_start.monotonic_ns,
+            clock_offset_ms: segment_start.clock_offset_ms,
             previous_hash: if start.position == Default::default() {
                 String::new()
             } else {

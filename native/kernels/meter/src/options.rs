@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{MeterError, Result};
 use crate::resume::Resume;
+use crate::source::discover::DiscoverOptions;
+use crate::source::nvml::NvmlOptions;
 
 /// Options of [`crate::meter::Meter::open`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +31,12 @@ pub struct MeterOptions {
     pub exclusive: bool,
     /// Powercap tree to read instead of the system's sources.
     pub powercap_root: Option<PathBuf>,
+    /// NVIDIA's management library. Default: environment variable `SWIFT_NVML_LIBRARY`, else `libnvidia-ml.so.1`.
+    pub nvml_library: Option<PathBuf>,
+    /// GPUs this process uses, written like `CUDA_VISIBLE_DEVICES`, which is the default.
+    pub visible_devices: Option<String>,
+    /// How far this host's wall clock is ahead of the run's reference, milliseconds, as the launcher measured it.
+    pub clock_offset_ms: Option<i64>,
     /// Follow each commit by fdatasync.
     pub sync: bool,
 }
@@ -45,12 +53,23 @@ impl Default for MeterOptions {
             idle_seconds: 1.0,
             exclusive: false,
             powercap_root: None,
+            nvml_library: None,
+            visible_devices: None,
+            clock_offset_ms: None,
             sync: true,
         }
     }
 }
 
 impl MeterOptions {
+    /// Where the sources are looked for.
+    pub fn discover_options(&self) -> DiscoverOptions {
+        DiscoverOptions {
+            powercap_root: self.powercap_root.clone(),
+            nvml: NvmlOptions { library: self.nvml_library.clone(), visible_devices: self.visible_devices.clone() },
+        }
+    }
+
     /// # Errors
     /// `ERR_LEDGER_OPTION` naming the option, its value and its range.
     pub fn validate(&self) -> Result<()> {

@@ -33,7 +33,7 @@ struct Path {
 }
 
 /// `train/epoch:3/forward` is an instance of the class `train/epoch:*/forward`: counters do not change what is done.
-fn class_name(path: &str) -> String {
+pub(crate) fn class_name(path: &str) -> String {
     let part = |segment: &str| match segment.rsplit_once(':') {
         Some((name, count)) if !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit()) => {
             format!("{name}:*")

@@ -41,6 +41,10 @@ pub struct Replay {
     pub next_sequence: u64,
     /// Wall clock of that commit.
     pub unix_ms: u64,
+    /// Monotonic clock of that commit.
+    pub monotonic_ns: u64,
+    /// Hashes of all good commits.
+    pub hashes: Vec<ChainHash>,
     /// Commits read.
     pub commits: u64,
     /// Samples read.
@@ -55,7 +59,18 @@ pub struct Replay {
     pub findings: Vec<Finding>,
 }
 
-struct Reader {
+/// Sees every good commit of a segment while it is read.
+pub trait Observer {
+    /// A commit, with the samples before it and the names of the accounts so far.
+    fn commit(&mut self, header: &Header, accounts: &[String], samples: &[Sample], commit: &Commit);
+}
+
+impl Observer for () {
+    fn commit(&mut self, _header: &Header, _accounts: &[String], _samples: &[Sample], _commit: &Commit) {}
+}
+
+struct Reader<'a> {
+    observer: &'a mut dyn Observer,
     name: String,
     accounts: Vec<String>,
     balances: BTreeMap<(usize, usize), Balance>,
@@ -68,7 +83,7 @@ struct Reader {
     replay: Replay,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn find(&mut self, code: &'static str, invariant: &'static str, message: String) {
         let segment = self.name.clone();
         self.replay.findings.push(Finding { code, invariant, segment, message });
@@ -91,7 +106,9 @@ impl Reader {
             self.find("ERR_LEDGER_CHAIN", "chain", format!("commit {sequence} does not continue the commit before it"));
         }
         self.replay.hash = chain(&self.replay.hash, bytes);
-        for sample in std::mem::take(&mut self.pending) {
+        let samples = std::mem::take(&mut self.pending);
+        self.observer.commit(&self.replay.header, &self.accounts, &samples, commit);
+        for sample in samples {
             self.replay.samples += 1;
             match self.counts.get_mut(sample.source as usize) {
                 Some(count) if sample.kind.counts() => *count += sample.delta,
@@ -137,6 +154,8 @@ impl Reader {
         }
         self.replay.commits += 1;
         self.replay.unix_ms = commit.unix_ms;
+        self.replay.monotonic_ns = commit.monotonic_ns;
+        self.replay.hashes.push(self.replay.hash);
         self.replay.next_sequence = sequence + 1;
         self.replay.events.append(&mut self.pending_events);
         if let Some(fits) = self.pending_fits.take() {
@@ -192,6 +211,14 @@ fn holds_frame_later(bytes: &[u8]) -> bool {
 /// # Errors
 /// `ERR_LEDGER_SEGMENT` when its first frame is not a header of a known format.
 pub fn replay(bytes: &[u8], name: &str) -> Result<Replay> {
+    replay_with(bytes, name, &mut ())
+}
+
+/// [`replay`] with someone looking on.
+///
+/// # Errors
+/// Those of [`replay`].
+pub fn replay_with(bytes: &[u8], name: &str, observer: &mut dyn Observer) -> Result<Replay> {
     let unreadable = |what: String| {
         MeterError::new(
             "ERR_LEDGER_SEGMENT",
@@ -217,6 +244,7 @@ pub fn replay(bytes: &[u8], name: &str) -> Result<Replay> {
     let mut state = header.carried.clone();
     state.segment = header.segment;
     let mut reader = Reader {
+        observer,
         name: name.to_owned(),
         accounts: Vec::new(),
         balances: BTreeMap::new(),
@@ -229,6 +257,8 @@ pub fn replay(bytes: &[u8], name: &str) -> Result<Replay> {
         replay: Replay {
             next_sequence: first.sequence,
             unix_ms: header.started_unix_ms,
+            monotonic_ns: header.started_monotonic_ns,
+            hashes: Vec::new(),
             header,
             state,
             hash,

@@ -167,6 +167,9 @@ pub struct Header {
     pub started_unix_ms: u64,
     /// Monotonic clock at the start.
     pub started_monotonic_ns: u64,
+    /// How far this host's wall clock is ahead of the run's reference, milliseconds, where the launcher told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_offset_ms: Option<i64>,
     /// Hash of the commit this segment continues, empty for the first.
     pub previous_hash: String,
     /// Units of the sources that are read in this segment, in the order of their indices.

@@ -1,6 +1,7 @@
 //! Simulated power, counters and clocks: ground truth for tests and benchmarks. Nothing here reads a machine.
 
 pub mod replay;
+pub mod segment;
 pub mod trace;
 
 /// A small deterministic generator (an LCG with its high bits): streams depend on the seed alone.

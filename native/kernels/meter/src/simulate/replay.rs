@@ -138,7 +138,7 @@ pub fn replay(shapes: &[PhaseShape], trace_options: &TraceOptions, counter: &Cou
         let seen = (update as f64 + late).max(1.0) as u64;
         usage.process_cpu_ns += seen.saturating_sub(usage.monotonic_ns);
         usage.monotonic_ns = seen;
-        let reading = RawReading { monotonic_ns: seen, raw: shown(update.min(trace.end_ns())) };
+        let reading = RawReading::new(seen, shown(update.min(trace.end_ns())));
         book.ingest(Tick { usage, readings: vec![(0, Ok(reading))], marks, unix_ms: 0, paths: &paths });
         update += period;
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::descriptor::{Scope, SourceDescriptor, SourceState};
+use super::nvml::{self, NvmlOptions};
 use super::{OpenSource, cpu_table, cpu_time, memory, perf, powercap, scope_tree};
 use crate::usage::UsageReader;
 
@@ -12,6 +13,8 @@ pub struct DiscoverOptions {
     /// Read this powercap tree instead of perf events and the system's tree. Default: environment variable
     /// `SWIFT_POWERCAP_ROOT`, else the system.
     pub powercap_root: Option<PathBuf>,
+    /// NVIDIA's library and the devices this process uses.
+    pub nvml: NvmlOptions,
 }
 
 /// What was found.
@@ -33,7 +36,7 @@ fn open_all<T>(
     let mut opened = Vec::new();
     for item in found {
         let mut descriptor = describe(&item);
-        if descriptor.state == SourceState::Unavailable {
+        if !matches!(descriptor.state, SourceState::Included) {
             descriptors.push(descriptor);
             continue;
         }
@@ -87,8 +90,12 @@ pub fn discover(options: &DiscoverOptions) -> Discovery {
             }
         }
     };
+    let (more, gpus) = open_all(nvml::devices(&options.nvml), |device| device.descriptor.clone(), nvml::open);
+    descriptors.extend(more);
+    open.extend(gpus);
     // perf events of a package the powercap tree then supplied stay listed as unavailable, with their reason.
     let usage = UsageReader::open().read();
+    let covers = |open: &[OpenSource], scope| covers(open, scope) || covers(open, Scope::Module);
     if !covers(&open, Scope::Package) && !covers(&open, Scope::Platform) {
         let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let power = cpu_table::thread_power(&cpu_table::parse_cpuinfo(&cpuinfo));

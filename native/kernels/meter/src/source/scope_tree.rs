@@ -8,6 +8,10 @@ fn decide(index: usize, all: &[SourceDescriptor]) -> (SourceState, String) {
     if !readable(source) {
         return (SourceState::Unavailable, source.reason.clone());
     }
+    if source.state == SourceState::ShownOnly && source.scope == Scope::Gpu {
+        // Another program's device.
+        return (SourceState::ShownOnly, source.reason.clone());
+    }
     if source.kind == SourceKind::RaplMmio {
         let twin = all
             .iter()

@@ -91,7 +91,7 @@ impl FakeTree {
 
 /// Discover in the fake tree.
 pub fn discover_in(root: &Path) -> Discovery {
-    discover(&DiscoverOptions { powercap_root: Some(root.to_owned()) })
+    discover(&DiscoverOptions { powercap_root: Some(root.to_owned()), ..DiscoverOptions::default() })
 }
 
 /// A book fed from a fake tree with a virtual clock.
