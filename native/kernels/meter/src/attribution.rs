@@ -74,6 +74,7 @@ mod tests {
             cpu_count: 4,
             resident_bytes: 25,
             memory_bytes: 100,
+            asleep_ns: 0,
         }
     }
 

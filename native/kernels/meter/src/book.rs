@@ -17,6 +17,12 @@ use crate::usage::MachineUsage;
 /// After this long without a good reading a source is reported lost and nothing waits for it.
 pub const LOST_AFTER_NS: u64 = 10_000_000_000;
 
+/// A wall clock that moves so much more or less than the monotonic one was set.
+const CLOCK_STEP_MS: i64 = 2000;
+
+/// Sleep shorter than this is not told from reading two clocks one after the other.
+const SLEEP_NS: u64 = 1_000_000_000;
+
 /// Everything that arrived since the last tick.
 pub struct Tick<'a> {
     /// The machine at this tick.
@@ -53,6 +59,8 @@ pub struct Book {
     pending_marks: Vec<(u64, u64, Edge)>,
     last_tick_ns: u64,
     unix_ms: u64,
+    /// Wall clock minus monotonic clock and time asleep, milliseconds; time asleep.
+    clocks: Option<(i64, u64)>,
     late_reported: bool,
 }
 
@@ -80,6 +88,7 @@ impl Book {
             pending_marks: Vec::new(),
             last_tick_ns: start_ns,
             unix_ms: 0,
+            clocks: None,
             late_reported: false,
             sources,
         };
@@ -99,6 +108,7 @@ impl Book {
     /// Take in one tick.
     pub fn ingest(&mut self, tick: Tick<'_>) {
         self.unix_ms = tick.unix_ms;
+        self.compare_clocks(&tick.usage);
         let horizon = tick
             .readings
             .iter()
@@ -116,6 +126,27 @@ impl Book {
         let needed_from = self.sources.iter().filter(|source| !source.lost).filter_map(|source| source.last);
         if let Some(oldest) = needed_from.map(|(monotonic_ns, _)| monotonic_ns).min() {
             self.timeline.trim(oldest);
+        }
+    }
+
+    fn compare_clocks(&mut self, usage: &MachineUsage) {
+        let known = (usage.monotonic_ns + usage.asleep_ns) / 1_000_000;
+        let offset = self.unix_ms as i64 - known as i64;
+        let Some((before, asleep)) = self.clocks.replace((offset, usage.asleep_ns)) else { return };
+        let step = offset - before;
+        if step.abs() > CLOCK_STEP_MS {
+            let message = format!(
+                "the wall clock was set by {step} ms; energy and durations use the monotonic clock and do not change, times shown before and after do not line up"
+            );
+            self.report("WARN_ENERGY_CLOCK_STEP", Severity::Warning, message);
+        }
+        let slept = usage.asleep_ns.saturating_sub(asleep);
+        if slept > SLEEP_NS {
+            let message = format!(
+                "the machine slept for {:.0} s; what its counters did meanwhile belongs to no phase: the interval is a gap",
+                slept as f64 / 1e9
+            );
+            self.report("WARN_ENERGY_SUSPENDED", Severity::Warning, message);
         }
     }
 
@@ -186,7 +217,8 @@ impl Book {
             // I5: one instant belongs to one interval. A clock that stands still or runs back yields no sample.
             return;
         }
-        if reading.restart {
+        let slept = source.last.map_or(0, |(_, before)| usage.asleep_ns.saturating_sub(before.asleep_ns));
+        if reading.restart || slept > SLEEP_NS {
             source.counter.forget();
         }
         let step = source.counter.step(now, reading.raw);

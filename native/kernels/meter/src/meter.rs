@@ -155,6 +155,8 @@ impl Meter {
             unix_ms: unix_milliseconds(),
             monotonic_ns,
             clock_offset_ms: options.clock_offset_ms,
+            folder: folder.clone(),
+            segment_bytes: options.segment_bytes,
         };
         let name = segment_file(&segment_start.host_hash, &segment_start.boot_hash, options.rank, start.segment);
         let seat = Arc::new(Seat::take()?);

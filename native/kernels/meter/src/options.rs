@@ -37,6 +37,8 @@ pub struct MeterOptions {
     pub visible_devices: Option<String>,
     /// How far this host's wall clock is ahead of the run's reference, milliseconds, as the launcher measured it.
     pub clock_offset_ms: Option<i64>,
+    /// A segment of the journal that has grown beyond this is followed by another, bytes. At least 4,096.
+    pub segment_bytes: u64,
     /// Follow each commit by fdatasync.
     pub sync: bool,
 }
@@ -56,6 +58,7 @@ impl Default for MeterOptions {
             nvml_library: None,
             visible_devices: None,
             clock_offset_ms: None,
+            segment_bytes: 64 << 20,
             sync: true,
         }
     }
@@ -88,6 +91,9 @@ impl MeterOptions {
         }
         if !(10..=1000).contains(&self.commit_ms) {
             return refuse("commitMs", self.commit_ms.to_string(), "from 10 to 1000: at most a second may be lost");
+        }
+        if self.segment_bytes < 4096 {
+            return refuse("segmentBytes", self.segment_bytes.to_string(), "at least 4096");
         }
         if !(0.0..=600.0).contains(&self.idle_seconds) {
             return refuse("idle.seconds", self.idle_seconds.to_string(), "from 0 to 600");

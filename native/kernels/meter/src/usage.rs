@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 
-use crate::clock::{monotonic_nanoseconds, process_cpu_nanoseconds, thread_cpu_nanoseconds};
+use crate::clock::{asleep_nanoseconds, monotonic_nanoseconds, process_cpu_nanoseconds, thread_cpu_nanoseconds};
 
 /// Cumulative use at one instant. Differences of two of these divide a source's energy between tenants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct MachineUsage {
     pub resident_bytes: u64,
     /// Memory of the machine, bytes; 0 where unknown.
     pub memory_bytes: u64,
+    /// Time the machine has slept since it started; the monotonic clock stands still meanwhile, counters may not.
+    pub asleep_ns: u64,
 }
 
 /// `/proc/stat` counts in ticks of 10 ms: over this window one tick is 2 % of one processor.
@@ -111,6 +113,7 @@ impl UsageReader {
             cpu_count: self.cpu_count,
             resident_bytes: self.resident_bytes(),
             memory_bytes: self.memory_bytes,
+            asleep_ns: asleep_nanoseconds(),
         }
     }
 

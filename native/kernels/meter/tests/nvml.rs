@@ -1,85 +1,15 @@
 //! NVIDIA GPUs through a stand-in for the driver's library: rungs, masks, MIG, resets, lost devices and slow calls.
 
+#[path = "support/gpu.rs"]
+mod gpu;
 mod support;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use support::{Folder, folder};
+use gpu::{Machine, device, gpus};
 use swift_meter::journal::state::LedgerState;
-use swift_meter::source::discover::{DiscoverOptions, Discovery, discover};
-use swift_meter::source::nvml::NvmlOptions;
-use swift_meter::source::{Attribution, Provenance, Scope, SourceKind, SourceState};
-use swift_meter::{Edge, Meter, MeterOptions, mark_now};
-
-/// Uses the crate, so that its shared library is built.
-fn library() -> PathBuf {
-    assert_eq!(swift_fake_nvml::script::Device::default().update_ms, 100.0);
-    let deps = std::env::current_exe().unwrap().parent().unwrap().to_owned();
-    deps.join(if cfg!(target_os = "macos") { "libswift_fake_nvml.dylib" } else { "libswift_fake_nvml.so" })
-}
-
-/// A copy of the library in a folder of its own, so that each test has a machine of its own.
-struct Machine {
-    folder: Folder,
-}
-
-impl Machine {
-    fn new(name: &str, devices: &str) -> Self {
-        let folder = folder(name);
-        std::fs::copy(library(), folder.join("nvml.so")).unwrap();
-        let script = format!("{{\"driver\":\"580.1\",\"devices\":[{devices}]}}");
-        std::fs::write(folder.join("nvml.so.json"), script).unwrap();
-        Self { folder }
-    }
-
-    /// Take a symbol out of the library, as an older driver lacks it.
-    fn without(self, symbol: &str) -> Self {
-        let path = self.folder.join("nvml.so");
-        let mut bytes = std::fs::read(&path).unwrap();
-        let name = [symbol.as_bytes(), b"\0"].concat();
-        let places: Vec<usize> = (0..bytes.len() - name.len()).filter(|at| bytes[*at..].starts_with(&name)).collect();
-        assert!(!places.is_empty());
-        places.into_iter().for_each(|at| bytes[at] = b'_');
-        std::fs::write(&path, bytes).unwrap();
-        self
-    }
-
-    fn nvml(&self, mask: Option<&str>) -> NvmlOptions {
-        NvmlOptions {
-            library: Some(self.folder.join("nvml.so")),
-            visible_devices: Some(mask.unwrap_or("0,1,2,3,4,5,6,7").to_owned()),
-        }
-    }
-
-    fn discover(&self, mask: Option<&str>) -> Discovery {
-        discover(&DiscoverOptions { powercap_root: Some(self.folder.join("none")), nvml: self.nvml(mask) })
-    }
-
-    fn meter(&self) -> Meter {
-        Meter::open(&MeterOptions {
-            directory: self.folder.join("ledger"),
-            run_id: "gpu".to_owned(),
-            sample_period_ms: 20,
-            idle_seconds: 0.0,
-            powercap_root: Some(self.folder.join("none")),
-            nvml_library: self.nvml(None).library,
-            visible_devices: self.nvml(None).visible_devices,
-            sync: false,
-            ..MeterOptions::default()
-        })
-        .unwrap()
-    }
-}
-
-fn gpus(found: &Discovery) -> Vec<(String, SourceState, SourceKind)> {
-    let own = found.descriptors.iter().filter(|source| source.id.starts_with("nvml"));
-    own.map(|source| (source.id.clone(), source.state, source.kind)).collect()
-}
-
-fn device(uuid: &str, more: &str) -> String {
-    format!("{{\"uuid\":\"{uuid}\"{more}}}")
-}
+use swift_meter::source::{Provenance, Scope, SourceKind, SourceState};
+use swift_meter::{Edge, mark_now};
 
 fn nanojoules(state: &LedgerState, source: &str) -> u128 {
     state.entries.iter().filter(|entry| entry.source == source).map(|entry| entry.nanojoules).sum()
@@ -134,32 +64,12 @@ fn a_missing_symbol_is_a_missing_rung_and_a_missing_library_a_reason() {
 
 #[test]
 fn v9_mig_instances_share_one_counter_that_counts_once() {
-    let slices = ",\"instances\":[\"MIG-a\",\"MIG-b\",\"MIG-c\",\"MIG-d\"]";
-    let machine = Machine::new("mig", &device("GPU-0", slices));
-    let whole = machine.discover(None);
-    assert_eq!(gpus(&whole).len(), 1, "four instances, one device");
-    assert_eq!(whole.open[0].attribution, Attribution::WHOLE_DEVICE);
-    let slice = machine.discover(Some("MIG-b"));
-    assert_eq!(gpus(&slice).len(), 1);
-    assert_eq!(slice.open[0].attribution, Attribution::Device { own: 1, of: 4 });
+    gpu::v9_mig_instances_share_one_counter_that_counts_once();
 }
 
 #[test]
 fn v10_the_mask_decides_whose_energy_it_is() {
-    // The driver lists devices in another order than their names suggest.
-    let devices = ["GPU-d", "GPU-b", "GPU-a", "GPU-c"].map(|uuid| device(uuid, ""));
-    let machine = Machine::new("mask", &devices.join(","));
-    let included = |mask: &str| -> Vec<String> {
-        let found = gpus(&machine.discover(Some(mask))).into_iter();
-        found.filter(|(_, state, _)| *state == SourceState::Included).map(|(id, ..)| id).collect()
-    };
-    assert_eq!(included("3"), ["nvml:GPU-c"]);
-    assert_eq!(included("GPU-a"), ["nvml:GPU-a"]);
-    assert_eq!(included("1,GPU-d"), ["nvml:GPU-d", "nvml:GPU-b"]);
-    assert!(included("-1").is_empty());
-    let hidden = machine.discover(Some("3"));
-    assert_eq!(gpus(&hidden)[0].1, SourceState::ShownOnly);
-    assert!(hidden.open.iter().all(|source| source.descriptor.id != "nvml:GPU-d"), "not ours: not read");
+    gpu::v10_the_mask_decides_whose_energy_it_is();
 }
 
 #[test]
