@@ -123,11 +123,17 @@ export declare function cpuInfo(): NativeCpu
 /** Mark one end of a phase now, in the caller's time. */
 export declare function meterMark(token: number, begin: boolean): void
 
+/** The ledgers in several folders as one: state, ranks and notes as JSON. */
+export declare function meterMerge(folders: Array<string>): string
+
 /** The meter's clock, as decimal text. */
 export declare function meterNow(): string
 
 /** What the ledger in a folder holds, as JSON. */
 export declare function meterRead(folder: string, rank: number): string
+
+/** The ledger in a folder over time, as JSON; options as JSON. */
+export declare function meterSeries(folder: string, options?: string | undefined | null): string
 
 /** The sources of this machine, as JSON; nothing is started or written. */
 export declare function meterSources(powercapRoot?: string | undefined | null): string

@@ -17,6 +17,7 @@ pub mod accounts;
 pub mod attribution;
 pub mod baseline;
 pub mod book;
+pub mod calibrate;
 pub mod clock;
 pub mod core;
 pub mod counter;

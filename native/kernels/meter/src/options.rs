@@ -31,6 +31,8 @@ pub struct MeterOptions {
     pub exclusive: bool,
     /// Powercap tree to read instead of the system's sources.
     pub powercap_root: Option<PathBuf>,
+    /// Hardware monitors to read instead of the system's.
+    pub hwmon_root: Option<PathBuf>,
     /// NVIDIA's management library. Default: environment variable `SWIFT_NVML_LIBRARY`, else `libnvidia-ml.so.1`.
     pub nvml_library: Option<PathBuf>,
     /// GPUs this process uses, written like `CUDA_VISIBLE_DEVICES`, which is the default.
@@ -55,6 +57,7 @@ impl Default for MeterOptions {
             idle_seconds: 1.0,
             exclusive: false,
             powercap_root: None,
+            hwmon_root: None,
             nvml_library: None,
             visible_devices: None,
             clock_offset_ms: None,
@@ -69,6 +72,8 @@ impl MeterOptions {
     pub fn discover_options(&self) -> DiscoverOptions {
         DiscoverOptions {
             powercap_root: self.powercap_root.clone(),
+            hwmon_root: self.hwmon_root.clone(),
+            power_supply_root: None,
             nvml: NvmlOptions { library: self.nvml_library.clone(), visible_devices: self.visible_devices.clone() },
         }
     }

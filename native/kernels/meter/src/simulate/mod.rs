@@ -1,5 +1,6 @@
 //! Simulated power, counters and clocks: ground truth for tests and benchmarks. Nothing here reads a machine.
 
+pub mod conservation;
 pub mod replay;
 pub mod segment;
 pub mod trace;

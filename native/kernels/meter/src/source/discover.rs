@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::descriptor::{Scope, SourceDescriptor, SourceState};
 use super::nvml::{self, NvmlOptions};
-use super::{OpenSource, cpu_table, cpu_time, memory, perf, powercap, scope_tree};
+use super::{OpenSource, cpu_table, cpu_time, hwmon, memory, perf, powercap, scope_tree};
 use crate::usage::UsageReader;
 
 /// Where to look.
@@ -13,6 +13,11 @@ pub struct DiscoverOptions {
     /// Read this powercap tree instead of perf events and the system's tree. Default: environment variable
     /// `SWIFT_POWERCAP_ROOT`, else the system.
     pub powercap_root: Option<PathBuf>,
+    /// Read these hardware monitors instead of `/sys/class/hwmon`. Default: environment variable `SWIFT_HWMON_ROOT`,
+    /// else the system's, unless a powercap tree is given.
+    pub hwmon_root: Option<PathBuf>,
+    /// The same for `/sys/class/power_supply`: `SWIFT_POWER_SUPPLY_ROOT`.
+    pub power_supply_root: Option<PathBuf>,
     /// NVIDIA's library and the devices this process uses.
     pub nvml: NvmlOptions,
 }
@@ -25,6 +30,9 @@ pub struct Discovery {
     pub descriptors: Vec<SourceDescriptor>,
 }
 
+/// Where scaphandre's hosts mount a guest's powercap tree.
+const GUEST_ROOT: &str = "/var/scaphandre";
+
 type Opened = (Vec<SourceDescriptor>, Vec<OpenSource>);
 
 fn open_all<T>(
@@ -36,12 +44,14 @@ fn open_all<T>(
     let mut opened = Vec::new();
     for item in found {
         let mut descriptor = describe(&item);
-        if !matches!(descriptor.state, SourceState::Included) {
+        if descriptor.state == SourceState::Unavailable {
             descriptors.push(descriptor);
             continue;
         }
         match open(item) {
             Ok(source) => opened.push(source),
+            // Shown and not read: another program's.
+            Err(_) if descriptor.state == SourceState::ShownOnly => {}
             Err(reason) => {
                 descriptor.state = SourceState::Unavailable;
                 descriptor.reason = reason;
@@ -84,9 +94,18 @@ pub fn discover(options: &DiscoverOptions) -> Discovery {
             if covers(&open, Scope::Package) {
                 (descriptors, open)
             } else {
-                let (more, open) = open_powercap(Path::new(powercap::DEFAULT_ROOT));
+                let (more, mut open) = open_powercap(Path::new(powercap::DEFAULT_ROOT));
                 descriptors.extend(more);
-                (descriptors, open)
+                if covers(&open, Scope::Package) {
+                    (descriptors, open)
+                } else {
+                    // What a host gives its guest of its own counters.
+                    let guest = std::env::var_os("SWIFT_GUEST_POWERCAP_ROOT").map(PathBuf::from);
+                    let (more, more_open) = open_powercap(&guest.unwrap_or_else(|| GUEST_ROOT.into()));
+                    descriptors.extend(more);
+                    open.extend(more_open);
+                    (descriptors, open)
+                }
             }
         }
     };
@@ -95,7 +114,23 @@ pub fn discover(options: &DiscoverOptions) -> Discovery {
     open.extend(gpus);
     // perf events of a package the powercap tree then supplied stay listed as unavailable, with their reason.
     let usage = UsageReader::open().read();
-    let covers = |open: &[OpenSource], scope| covers(open, scope) || covers(open, Scope::Module);
+    let place = |given: &Option<PathBuf>, variable: &str, system: &str| {
+        let named = given.clone().or_else(|| std::env::var_os(variable).map(PathBuf::from));
+        named.or_else(|| root.is_none().then(|| system.into()))
+    };
+    let monitors = place(&options.hwmon_root, "SWIFT_HWMON_ROOT", hwmon::DEFAULT_ROOT);
+    let supplies = place(&options.power_supply_root, "SWIFT_POWER_SUPPLY_ROOT", hwmon::SUPPLY_ROOT);
+    let mut sensors = monitors.map(|root| hwmon::sensors(&root)).unwrap_or_default();
+    sensors.extend(supplies.map(|root| hwmon::batteries(&root)).unwrap_or_default());
+    let (more, sensors) = open_all(sensors, |sensor| sensor.descriptor.clone(), hwmon::open);
+    descriptors.extend(more);
+    open.extend(sensors);
+    let covers = |open: &[OpenSource], scope| {
+        let counted = |source: &OpenSource, scope| {
+            source.descriptor.scope == scope && source.descriptor.state == SourceState::Included
+        };
+        covers(open, scope) || open.iter().any(|source| counted(source, Scope::Module) || counted(source, Scope::Wall))
+    };
     if !covers(&open, Scope::Package) && !covers(&open, Scope::Platform) {
         let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let power = cpu_table::thread_power(&cpu_table::parse_cpuinfo(&cpuinfo));

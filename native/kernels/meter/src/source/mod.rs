@@ -4,6 +4,7 @@ pub mod cpu_table;
 pub mod cpu_time;
 pub mod descriptor;
 pub mod discover;
+pub mod hwmon;
 pub mod integrate;
 pub mod memory;
 pub mod nvml;

@@ -54,7 +54,11 @@ impl Machine {
     }
 
     pub fn discover(&self, mask: Option<&str>) -> Discovery {
-        discover(&DiscoverOptions { powercap_root: Some(self.folder.join("none")), nvml: self.nvml(mask) })
+        discover(&DiscoverOptions {
+            powercap_root: Some(self.folder.join("none")),
+            nvml: self.nvml(mask),
+            ..DiscoverOptions::default()
+        })
     }
 
     pub fn meter(&self) -> Meter {
