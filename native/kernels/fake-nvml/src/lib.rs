@@ -2,6 +2,7 @@
 //! loads it in place of `libnvidia-ml.so.1`; the environment variable `SWIFT_FAKE_NVML` names the script.
 #![allow(non_snake_case, clippy::missing_safety_doc, reason = "names and contracts are those of nvml.h")]
 
+pub mod amdsmi;
 pub mod script;
 
 use std::ffi::{c_char, c_int, c_uint, c_ulonglong, c_void};

@@ -33,6 +33,8 @@ pub struct MeterOptions {
     pub powercap_root: Option<PathBuf>,
     /// Hardware monitors to read instead of the system's.
     pub hwmon_root: Option<PathBuf>,
+    /// AMD's management library. Default: environment variable `SWIFT_AMDSMI_LIBRARY`, else `libamd_smi.so`.
+    pub amdsmi_library: Option<PathBuf>,
     /// NVIDIA's management library. Default: environment variable `SWIFT_NVML_LIBRARY`, else `libnvidia-ml.so.1`.
     pub nvml_library: Option<PathBuf>,
     /// GPUs this process uses, written like `CUDA_VISIBLE_DEVICES`, which is the default.
@@ -58,6 +60,7 @@ impl Default for MeterOptions {
             exclusive: false,
             powercap_root: None,
             hwmon_root: None,
+            amdsmi_library: None,
             nvml_library: None,
             visible_devices: None,
             clock_offset_ms: None,
@@ -74,6 +77,7 @@ impl MeterOptions {
             powercap_root: self.powercap_root.clone(),
             hwmon_root: self.hwmon_root.clone(),
             power_supply_root: None,
+            amdsmi_library: self.amdsmi_library.clone(),
             nvml: NvmlOptions { library: self.nvml_library.clone(), visible_devices: self.visible_devices.clone() },
         }
     }

@@ -137,3 +137,30 @@ fn a_reset_is_a_gap_and_a_lost_gpu_a_failure_that_others_do_not_notice() {
     assert!(good > 90.0 && good < 125.0, "{good}");
     assert!(slow > 70.0 && slow < 125.0, "{slow}");
 }
+
+#[test]
+fn amd_counters_have_their_own_unit_and_count_once_beside_the_kernels_sensor() {
+    let devices =
+        [device("aa11", ",\"power\":[[0,250]],\"updateMs\":20"), device("bb22", ",\"notSupported\":[\"energy\"]")];
+    let machine = Machine::new("amd", &devices.join(","));
+    std::fs::create_dir_all(machine.folder.join("hwmon/hwmon0")).unwrap();
+    std::fs::write(machine.folder.join("hwmon/hwmon0/name"), "amdgpu").unwrap();
+    std::fs::write(machine.folder.join("hwmon/hwmon0/power1_average"), "250000000").unwrap();
+    let mut found = machine.discover_amd();
+    let state = |id: &str| found.descriptors.iter().find(|source| source.id.starts_with(id)).unwrap().state;
+    assert_eq!(state("amdsmi:aa11"), SourceState::Included);
+    assert_eq!(state("amdsmi:bb22"), SourceState::Unavailable);
+    assert_eq!(state("hwmon:amdgpu"), SourceState::ShownOnly);
+    let source = found.open.iter_mut().find(|source| source.descriptor.id == "amdsmi:aa11").unwrap();
+    let usage = swift_meter::usage::MachineUsage::default();
+    let mut readings = Vec::new();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(600) {
+        readings.extend(source.reader.drain(&usage).into_iter().map(Result::unwrap));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (first, last) = (readings[1], readings[readings.len() - 1]);
+    let joules = source.unit.cumulative_nanojoules(last.raw - first.raw) as f64 / 1e9;
+    let seconds = (last.monotonic_ns - first.monotonic_ns) as f64 / 1e9;
+    assert!((joules / seconds / 250.0 - 1.0).abs() < 0.05, "{joules} J in {seconds} s");
+}

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::descriptor::{Scope, SourceDescriptor, SourceState};
 use super::nvml::{self, NvmlOptions};
-use super::{OpenSource, cpu_table, cpu_time, hwmon, memory, perf, powercap, scope_tree};
+use super::{OpenSource, amdsmi, cpu_table, cpu_time, hwmon, memory, perf, powercap, scope_tree};
 use crate::usage::UsageReader;
 
 /// Where to look.
@@ -18,6 +18,8 @@ pub struct DiscoverOptions {
     pub hwmon_root: Option<PathBuf>,
     /// The same for `/sys/class/power_supply`: `SWIFT_POWER_SUPPLY_ROOT`.
     pub power_supply_root: Option<PathBuf>,
+    /// AMD's management library. Default: environment variable `SWIFT_AMDSMI_LIBRARY`, else `libamd_smi.so`.
+    pub amdsmi_library: Option<PathBuf>,
     /// NVIDIA's library and the devices this process uses.
     pub nvml: NvmlOptions,
 }
@@ -114,6 +116,11 @@ pub fn discover(options: &DiscoverOptions) -> Discovery {
     open.extend(gpus);
     // perf events of a package the powercap tree then supplied stay listed as unavailable, with their reason.
     let usage = UsageReader::open().read();
+    let amd = amdsmi::devices(options.amdsmi_library.as_deref());
+    let (more, amd) = open_all(amd, |device| device.descriptor.clone(), amdsmi::open);
+    descriptors.extend(more);
+    let amd_is_counted = !amd.is_empty();
+    open.extend(amd);
     let place = |given: &Option<PathBuf>, variable: &str, system: &str| {
         let named = given.clone().or_else(|| std::env::var_os(variable).map(PathBuf::from));
         named.or_else(|| root.is_none().then(|| system.into()))
@@ -122,6 +129,12 @@ pub fn discover(options: &DiscoverOptions) -> Discovery {
     let supplies = place(&options.power_supply_root, "SWIFT_POWER_SUPPLY_ROOT", hwmon::SUPPLY_ROOT);
     let mut sensors = monitors.map(|root| hwmon::sensors(&root)).unwrap_or_default();
     sensors.extend(supplies.map(|root| hwmon::batteries(&root)).unwrap_or_default());
+    // The kernel's sensors of a GPU whose counter is read are the same joules again.
+    let again = |sensor: &&mut hwmon::Sensor| amd_is_counted && sensor.descriptor.scope == Scope::Gpu;
+    for sensor in sensors.iter_mut().filter(again) {
+        sensor.descriptor.state = SourceState::ShownOnly;
+        sensor.descriptor.reason = "the GPU's own counter is read".to_owned();
+    }
     let (more, sensors) = open_all(sensors, |sensor| sensor.descriptor.clone(), hwmon::open);
     descriptors.extend(more);
     open.extend(sensors);

@@ -1,9 +1,11 @@
 //! Energy sources: what can be read on this machine, and what part of it each source covers.
 
+pub mod amdsmi;
 pub mod cpu_table;
 pub mod cpu_time;
 pub mod descriptor;
 pub mod discover;
+pub mod dynamic;
 pub mod hwmon;
 pub mod integrate;
 pub mod memory;

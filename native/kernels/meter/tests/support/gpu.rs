@@ -61,6 +61,16 @@ impl Machine {
         })
     }
 
+    /// The same devices as AMD's library shows them.
+    pub fn discover_amd(&self) -> Discovery {
+        discover(&DiscoverOptions {
+            powercap_root: Some(self.folder.join("none")),
+            hwmon_root: Some(self.folder.join("hwmon")),
+            amdsmi_library: Some(self.folder.join("nvml.so")),
+            ..DiscoverOptions::default()
+        })
+    }
+
     pub fn meter(&self) -> Meter {
         Meter::open(&MeterOptions {
             directory: self.folder.join("ledger"),

@@ -1,7 +1,9 @@
 //! NVIDIA's management library, opened at run time; every symbol may be missing.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulonglong, c_void};
+use std::ffi::{c_char, c_int, c_uint, c_ulonglong, c_void};
 use std::path::Path;
+
+use crate::source::dynamic::Dynamic;
 
 /// Handle of a device: opaque, and good on any thread.
 #[repr(transparent)]
@@ -44,16 +46,9 @@ pub struct PowerSample {
     pub value: u64,
 }
 
-/// An opened library. It is never closed: drivers do not all survive that.
+/// An opened library.
 #[derive(Clone, Copy)]
-pub struct Library {
-    handle: *mut c_void,
-}
-
-// SAFETY: NVML is documented as thread-safe, and the handle is only used to look symbols up.
-unsafe impl Send for Library {}
-// SAFETY: as above.
-unsafe impl Sync for Library {}
+pub struct Library(Dynamic);
 
 /// What a failed call means, in words.
 pub fn explain(status: c_int) -> String {
@@ -72,7 +67,7 @@ pub fn explain(status: c_int) -> String {
 
 macro_rules! call {
     ($library:expr, $name:literal, fn($($type:ty),*), $($argument:expr),*) => {{
-        let symbol = $library.symbol($name)?;
+        let symbol = $library.0.symbol($name)?;
         // SAFETY: the signature is that of `nvml.h` for this name; it has not changed since it was published.
         let function: unsafe extern "C" fn($($type),*) -> c_int = unsafe { std::mem::transmute(symbol) };
         // SAFETY: pointers given are valid for the length of the call and sized as the function expects.
@@ -87,28 +82,9 @@ impl Library {
     /// # Errors
     /// The reason as text.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let name =
-            CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| "a path with a zero byte".to_owned())?;
-        // SAFETY: the name is a C string; loading runs the library's initialisers, which is what opening it means.
-        let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
-        if handle.is_null() {
-            // SAFETY: dlerror gives null or a C string valid until the next call on this thread.
-            let reason = unsafe {
-                let text = libc::dlerror();
-                if text.is_null() { "unknown".into() } else { CStr::from_ptr(text).to_string_lossy() }
-            };
-            return Err(format!("{} cannot be opened: {reason}", path.display()));
-        }
-        let library = Self { handle };
+        let library = Self(Dynamic::open(path)?);
         call!(library, "nvmlInit_v2", fn(),)?;
         Ok(library)
-    }
-
-    fn symbol(&self, name: &str) -> Result<*mut c_void, String> {
-        let text = CString::new(name).map_err(|_| "a symbol with a zero byte".to_owned())?;
-        // SAFETY: the handle is open and the name is a C string.
-        let symbol = unsafe { libc::dlsym(self.handle, text.as_ptr()) };
-        if symbol.is_null() { Err(format!("{name}: not in this version of the library")) } else { Ok(symbol) }
     }
 
     /// Number of devices.
