@@ -17,7 +17,8 @@ fn balance(nanojoules: u128, spread: u128) -> Balance {
 }
 
 fn account(share: &Share) -> (AccountKind, u32) {
-    (if share.owner.is_some() { AccountKind::Phase } else { AccountKind::Unattributed }, share.path)
+    // A phase that ended so many phases ago that it is forgotten has no path any more.
+    (if share.path == ROOT { AccountKind::Unattributed } else { AccountKind::Phase }, share.path)
 }
 
 impl Book {

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+use swift_meter::clock::{process_cpu_nanoseconds, thread_cpu_nanoseconds};
 use swift_meter::mark_ring::Edge;
 use swift_meter::merge::merge;
 use swift_meter::registry::{Seat, mark_now};
@@ -10,6 +11,7 @@ use swift_meter::simulate::conservation::conserve;
 use swift_meter::simulate::replay::{CounterOptions, ReplayResult, replay};
 use swift_meter::simulate::segment::{SegmentOptions, segment, write_segment};
 use swift_meter::simulate::trace::{TRAINING_STEP, TraceOptions};
+use swift_meter::{Meter, MeterOptions};
 
 use crate::{Figure, gpu, support, vectors};
 
@@ -22,6 +24,7 @@ pub fn all(quick: bool) -> Vec<Figure> {
     figures.extend(class_sums(if quick { 3 } else { 12 }));
     figures.extend(marks(if quick { 20_000 } else { 500_000 }));
     figures.push(bytes_per_sample());
+    figures.push(sampler_load(if quick { 2 } else { 20 }));
     figures.extend(merging(if quick { 100 } else { 1000 }));
     figures
 }
@@ -145,6 +148,38 @@ fn bytes_per_sample() -> Figure {
     let (bytes, _) = segment(&SegmentOptions { samples, ..SegmentOptions::default() });
     let detail = "one source at 10 Hz, three accounts, a commit with its hash every second, header included".to_owned();
     Figure::new("bytes per sample", "B", bytes.len() as f64 / samples as f64, Some(32.0), detail)
+}
+
+/// Processor time of the sampler's and the journal's threads while a program marks 200 phases a second.
+fn sampler_load(seconds: u64) -> Figure {
+    let mut tree = support::FakeTree::new("bench-load");
+    tree.zone("intel-rapl:0", "package-0", support::INTEL_UNIT, 0);
+    let directory = support::folder("bench-load-ledger");
+    let mut meter = Meter::open(&MeterOptions {
+        directory: directory.to_path_buf(),
+        run_id: "bench".to_owned(),
+        idle_seconds: 0.0,
+        powercap_root: Some(tree.root.to_path_buf()),
+        ..MeterOptions::default()
+    })
+    .expect("the ledger opens");
+    let paths = ["train/data", "train/forward", "train/backward"].map(|path| meter.intern(path).expect("a good path"));
+    let others = || process_cpu_nanoseconds() - thread_cpu_nanoseconds();
+    let (start, before) = (Instant::now(), others());
+    let mut step = 0;
+    while start.elapsed().as_secs() < seconds {
+        let token = meter.declare(paths[step % 3], 0).expect("the ledger is open");
+        mark_now(token, Edge::Begin);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        mark_now(token, Edge::End);
+        tree.zones[0].total += 200_000_000 * (1 + step as u128 % 3);
+        tree.zones[0].show();
+        step += 1;
+    }
+    let load = (others() - before) as f64 / start.elapsed().as_nanos() as f64;
+    meter.close().expect("the ledger closes");
+    let detail = format!("{seconds} s at 10 Hz, a commit on disk every second, {step} phases of three classes");
+    Figure::new("sampler's load", "% of a core", load * 100.0, Some(0.5), detail)
 }
 
 fn merging(segments: u64) -> Vec<Figure> {
