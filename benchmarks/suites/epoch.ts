@@ -9,8 +9,8 @@ import {
   type SwiftConfig,
   type TrainResult,
 } from '@swift/core'
-import bnb from '@swift/plugin-bnb'
-import lora from '@swift/plugin-lora'
+import bnbPlugin from '@swift/plugin-bnb'
+import loraPlugin from '@swift/plugin-lora'
 import { fineTuning } from '../../embedded/source/fine-tuning.ts'
 import { paths } from '../../embedded/source/paths.ts'
 import { makeRow, type Row } from '../harness/row.ts'
@@ -64,7 +64,7 @@ async function train(method: Method, epochs: number, seed: number): Promise<Outc
   const outputDir = mkdtempSync(join(tmpdir(), 'swift-bench-epoch-'))
   try {
     using model = await SwiftModel.fromPretrained(paths.model, {
-      plugins: [lora, bnb],
+      plugins: [loraPlugin, bnbPlugin],
       config: method.config,
       loadIn4bit: method.loadIn4bit,
       seed,

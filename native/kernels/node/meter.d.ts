@@ -38,3 +38,18 @@ export declare function meterRead(folder: string, rank: number): string
 export declare function meterGains(folder: string, rank: number, limit: number): string
 /** Check of the ledger in a folder. */
 export declare function meterVerify(folder: string): string
+/**
+ * Ledgers of several ranks, hosts and parts as one: a state as of `meterRead`, with `ranks`, `phaseAligned` and `notes`.
+ * A set union: neither order nor copies matter. Throws `ERR_LEDGER_MERGE_CONFLICT` where two copies differ.
+ */
+export declare function meterMerge(folders: readonly string[]): string
+/**
+ * A ledger over time: `{ runId, startUnixMs, bucketMs, sources: [{ source, provenance, included, samples: [[unixMs,
+ * nanojoules]] }], accounts: [{ account, measured, nanojoules: [] }] }`. Options: `{ rank = 0, buckets = 600 }` as JSON.
+ */
+export declare function meterSeries(folder: string, options?: string | null): string
+/**
+ * Compare a ledger with a meter's CSV file of (time in seconds or milliseconds since 1970, watts): `{ gain, offsetWatts,
+ * residualWatts, residualPermille, pairs, lowWatts, highWatts }`. Throws `ERR_ENERGY_CALIBRATION`.
+ */
+export declare function meterCalibrate(folder: string, csv: string, rank: number): string

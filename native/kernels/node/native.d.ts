@@ -127,15 +127,23 @@ export declare function cpuInfo(): NativeCpu
 
 /** What each account of the ledger in a folder gained over time, in at most about `limit` stretches, as JSON. */
 export declare function meterGains(folder: string, rank: number, limit: number): string
+/** Compare a ledger with a meter's CSV file (time, watts); the affine fit as JSON. */
+export declare function meterCalibrate(folder: string, csv: string, rank: number): string
 
 /** Mark one end of a phase now, in the caller's time. */
 export declare function meterMark(token: number, begin: boolean): void
+
+/** The ledgers in several folders as one: state, ranks and notes as JSON. */
+export declare function meterMerge(folders: Array<string>): string
 
 /** The meter's clock, as decimal text. */
 export declare function meterNow(): string
 
 /** What the ledger in a folder holds, as JSON. */
 export declare function meterRead(folder: string, rank: number): string
+
+/** The ledger in a folder over time, as JSON; options as JSON. */
+export declare function meterSeries(folder: string, options?: string | undefined | null): string
 
 /** The sources of this machine, as JSON; nothing is started or written. */
 export declare function meterSources(powercapRoot?: string | undefined | null): string

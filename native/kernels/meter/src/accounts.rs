@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::path_table::{PathId, PathTable, ROOT};
+use crate::path_table::{PathId, PathTable};
 
 /// Kind of account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,13 +127,33 @@ impl Accounts {
         balance.above += amount.above;
         if kind == AccountKind::Phase {
             self.inclusive.resize(paths.len(), 0);
-            let mut current = path;
-            loop {
+            for current in paths.with_ancestors(path) {
                 self.inclusive[current as usize] += amount.nanojoules;
-                if current == ROOT {
-                    break;
-                }
-                current = paths.parent(current);
+            }
+        }
+    }
+
+    /// Take back what was credited to an account, and credit `to` instead.
+    pub fn amend(
+        &mut self,
+        source: usize,
+        (kind, path): (AccountKind, PathId),
+        from: Balance,
+        to: Balance,
+        paths: &PathTable,
+    ) {
+        if from == to {
+            return;
+        }
+        self.credit(source, kind, path, to, paths);
+        let account = self.open(kind, path);
+        let balance = self.balance_mut(source, account);
+        balance.nanojoules -= from.nanojoules;
+        balance.below -= from.below;
+        balance.above -= from.above;
+        if kind == AccountKind::Phase {
+            for current in paths.with_ancestors(path) {
+                self.inclusive[current as usize] -= from.nanojoules;
             }
         }
     }
@@ -201,7 +221,10 @@ mod tests {
         accounts.credit(0, AccountKind::Phase, forward, amount(5), &paths);
         accounts.credit(1, AccountKind::Phase, train, amount(7), &paths);
         accounts.credit(1, AccountKind::Idle, train, amount(3), &paths);
+        accounts.amend(0, (AccountKind::Phase, forward), amount(5), amount(2), &paths);
+        accounts.amend(0, (AccountKind::Phase, train), amount(0), amount(3), &paths);
         assert_eq!(accounts.find_unbalanced_phase(&paths), None);
+        assert_eq!(accounts.source_total(0), 5);
         assert_eq!(accounts.source_total(1), 10);
         assert_eq!(accounts.take_changed(1).len(), 2);
         assert!(accounts.take_changed(1).is_empty());

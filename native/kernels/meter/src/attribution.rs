@@ -36,6 +36,12 @@ pub fn divide(
             let parts = largest_remainder(nanojoules, &[u128::from(after.resident_bytes), u128::from(rest)]);
             Shares { own: parts[0], idle: parts[1], ..Shares::default() }
         }
+        Attribution::Device { own, of } => {
+            let elapsed = u128::from(after.monotonic_ns.saturating_sub(before.monotonic_ns));
+            let idle = idle_nanowatts.map_or(0, |power| nanojoules.min(power * elapsed / 1_000_000_000));
+            let parts = largest_remainder(nanojoules - idle, &[u128::from(own), u128::from(of.saturating_sub(own))]);
+            Shares { own: parts[0], idle, others: parts[1], overhead: 0 }
+        }
         Attribution::CpuTime => {
             let elapsed = u128::from(after.monotonic_ns.saturating_sub(before.monotonic_ns));
             // idle = min(Δ, P_idle·dt): a ratio of CPU use would make idle vanish at full load.
@@ -68,6 +74,7 @@ mod tests {
             cpu_count: 4,
             resident_bytes: 25,
             memory_bytes: 100,
+            asleep_ns: 0,
         }
     }
 
@@ -102,6 +109,13 @@ mod tests {
         assert_eq!(shares.own + shares.others + shares.overhead, 50_000_000_000);
         let alone = divide(1000, Attribution::CpuTime, None, true, &MachineUsage::default(), &usage(10, 0, 90));
         assert_eq!(alone.own, 1000);
+    }
+
+    #[test]
+    fn a_slice_of_a_device_pays_for_its_slice() {
+        let rule = Attribution::Device { own: 2, of: 7 };
+        let shares = divide(71_000, rule, None, false, &MachineUsage::default(), &usage(0, 0, 0));
+        assert_eq!((shares.own, shares.others), (20_286, 50_714));
     }
 
     #[test]

@@ -1,24 +1,27 @@
 //! The book: turns samples and marks into balances. It holds no clock, no file and no thread, so that a test can run
 //! years of it; the sampler feeds it.
 
-use std::collections::HashMap;
-
 use crate::accounts::{AccountKind, Accounts, Balance};
-use crate::attribution::{self, Shares};
 use crate::counter::CounterStep;
 use crate::event::{Event, Severity};
 use crate::journal::commit::{Sample, SampleKind};
 use crate::journal::state::{NO_READING, StoredGap, add_gap};
 use crate::mark_ring::{Edge, MarkRecord};
 use crate::path_table::{PathTable, ROOT};
+use crate::regression::window::Window;
 use crate::source::{OpenSource, RawReading, SourceReader};
 use crate::source_book::SourceBook;
-use crate::split::{IntervalSplitter, OverlapSplitter, OwnedTime};
 use crate::timeline::Timeline;
 use crate::usage::MachineUsage;
 
 /// After this long without a good reading a source is reported lost and nothing waits for it.
 pub const LOST_AFTER_NS: u64 = 10_000_000_000;
+
+/// A wall clock that moves so much more or less than the monotonic one was set.
+const CLOCK_STEP_MS: i64 = 2000;
+
+/// Sleep shorter than this is not told from reading two clocks one after the other.
+const SLEEP_NS: u64 = 1_000_000_000;
 
 /// Everything that arrived since the last tick.
 pub struct Tick<'a> {
@@ -50,11 +53,14 @@ pub struct Book {
     pub samples: Vec<Sample>,
     /// Metered time.
     pub duration_ns: u128,
-    exclusive: bool,
-    splitter: Box<dyn IntervalSplitter>,
+    /// How the intervals of each source are split over phases.
+    pub(crate) windows: Vec<Window>,
+    pub(crate) exclusive: bool,
     pending_marks: Vec<(u64, u64, Edge)>,
     last_tick_ns: u64,
     unix_ms: u64,
+    /// Wall clock minus monotonic clock and time asleep, milliseconds; time asleep.
+    clocks: Option<(i64, u64)>,
     late_reported: bool,
 }
 
@@ -72,18 +78,19 @@ impl Book {
             .collect();
         let book = Self {
             accounts: Accounts::new(sources.len()),
-            sources,
             timeline: Timeline::new(start_ns),
             gaps: Vec::new(),
             events: Vec::new(),
             samples: Vec::new(),
             duration_ns: 0,
+            windows: std::iter::repeat_with(Window::default).take(sources.len()).collect(),
             exclusive,
-            splitter: Box::new(OverlapSplitter),
             pending_marks: Vec::new(),
             last_tick_ns: start_ns,
             unix_ms: 0,
+            clocks: None,
             late_reported: false,
+            sources,
         };
         (book, readers)
     }
@@ -101,6 +108,7 @@ impl Book {
     /// Take in one tick.
     pub fn ingest(&mut self, tick: Tick<'_>) {
         self.unix_ms = tick.unix_ms;
+        self.compare_clocks(&tick.usage);
         let horizon = tick
             .readings
             .iter()
@@ -118,6 +126,27 @@ impl Book {
         let needed_from = self.sources.iter().filter(|source| !source.lost).filter_map(|source| source.last);
         if let Some(oldest) = needed_from.map(|(monotonic_ns, _)| monotonic_ns).min() {
             self.timeline.trim(oldest);
+        }
+    }
+
+    fn compare_clocks(&mut self, usage: &MachineUsage) {
+        let known = (usage.monotonic_ns + usage.asleep_ns) / 1_000_000;
+        let offset = self.unix_ms as i64 - known as i64;
+        let Some((before, asleep)) = self.clocks.replace((offset, usage.asleep_ns)) else { return };
+        let step = offset - before;
+        if step.abs() > CLOCK_STEP_MS {
+            let message = format!(
+                "the wall clock was set by {step} ms; energy and durations use the monotonic clock and do not change, times shown before and after do not line up"
+            );
+            self.report("WARN_ENERGY_CLOCK_STEP", Severity::Warning, message);
+        }
+        let slept = usage.asleep_ns.saturating_sub(asleep);
+        if slept > SLEEP_NS {
+            let message = format!(
+                "the machine slept for {:.0} s; what its counters did meanwhile belongs to no phase: the interval is a gap",
+                slept as f64 / 1e9
+            );
+            self.report("WARN_ENERGY_SUSPENDED", Severity::Warning, message);
         }
     }
 
@@ -188,11 +217,20 @@ impl Book {
             // I5: one instant belongs to one interval. A clock that stands still or runs back yields no sample.
             return;
         }
+        let slept = source.last.map_or(0, |(_, before)| usage.asleep_ns.saturating_sub(before.asleep_ns));
+        if reading.restart || slept > SLEEP_NS {
+            source.counter.forget();
+        }
         let step = source.counter.step(now, reading.raw);
-        let previous = source.last.replace((now, *usage));
+        let previous = source.last.replace((now, MachineUsage { monotonic_ns: now, ..*usage }));
         let elapsed_ns = previous.map_or(0, |(last_ns, _)| now - last_ns);
         match step {
-            CounterStep::Start => self.record(index, SampleKind::Start, now, 0),
+            CounterStep::Start => {
+                self.record(index, SampleKind::Start, now, 0);
+                if elapsed_ns > 0 {
+                    self.lose_time(index, elapsed_ns);
+                }
+            }
             CounterStep::Reset => {
                 self.record(index, SampleKind::Start, now, 0);
                 self.lose_time(index, elapsed_ns);
@@ -227,7 +265,9 @@ impl Book {
                 if possible_extra_turns > 0 {
                     self.impute_gap(index, nanojoules, possible_extra_turns, elapsed_ns, paths);
                 } else if self.sources[index].is_included() {
-                    self.divide(index, last_ns, now, nanojoules, &usage_before, usage, paths);
+                    // A reading of a device's own thread has its own time; what the machine did is known per tick.
+                    let after = MachineUsage { monotonic_ns: now, ..*usage };
+                    self.divide(index, (last_ns, &usage_before), (now, &after), nanojoules, paths);
                 }
                 self.sources[index].previous_nanowatts =
                     Some(nanojoules * 1_000_000_000 / u128::from(elapsed_ns.max(1)));
@@ -253,73 +293,6 @@ impl Book {
             self.accounts.credit(index, AccountKind::Gap, ROOT, amount, paths);
         }
         self.report("WARN_ENERGY_IMPUTED_GAP", Severity::Warning, message);
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn divide(
-        &mut self,
-        index: usize,
-        start_ns: u64,
-        end_ns: u64,
-        nanojoules: u128,
-        usage_before: &MachineUsage,
-        usage: &MachineUsage,
-        paths: &PathTable,
-    ) {
-        let source = &self.sources[index];
-        let Shares { own, idle, others, overhead } = attribution::divide(
-            nanojoules,
-            source.attribution,
-            source.idle_nanowatts,
-            self.exclusive,
-            usage_before,
-            usage,
-        );
-        // Dividing by time errs at a boundary x after the interval's start by |P_mean − P_before|·x, where P_before is
-        // the power before the boundary, taken from the interval before (|ΔP|·T/4 is its largest value
-        // where ΔP, the whole jump, is known). Sums over classes take x = T/2.
-        let elapsed = u128::from(end_ns - start_ns);
-        let power = nanojoules * 1_000_000_000 / elapsed;
-        let jump = source.previous_nanowatts.map_or(0, |previous| previous.abs_diff(power));
-        let boundary = jump * elapsed / 2_000_000_000;
-        let owned = self.timeline.owned(start_ns, end_ns);
-        let own_parts = self.splitter.split(index, start_ns, end_ns, own, &owned);
-        let idle_parts = self.splitter.split(index, start_ns, end_ns, idle, &owned);
-        let boundary = if owned.len() > 1 { boundary } else { 0 };
-        let whole: u128 = owned.iter().map(|piece| piece.weight).sum();
-        let mut inside: HashMap<u64, u128> = HashMap::new();
-        for ((OwnedTime { owner, weight }, own), idle) in owned.into_iter().zip(own_parts).zip(idle_parts) {
-            let path = owner.and_then(|token| self.timeline.instance(token)).map(|instance| instance.path);
-            let kind = if path.is_some() { AccountKind::Phase } else { AccountKind::Unattributed };
-            let spread = Balance { nanojoules: own, below: boundary.min(own), above: boundary };
-            self.accounts.credit(index, kind, path.unwrap_or(ROOT), spread, paths);
-            let plain = |nanojoules| Balance { nanojoules, ..Balance::default() };
-            self.accounts.credit(index, AccountKind::Idle, path.unwrap_or(ROOT), plain(idle), paths);
-            let mut token = owner;
-            while let Some(instance) = token.and_then(|token| self.timeline.instance_mut(token)) {
-                instance.active[index] += own;
-                instance.idle[index] += idle;
-                if boundary > 0
-                    && let Some(token) = token
-                {
-                    *inside.entry(token).or_default() += weight;
-                }
-                token = instance.parent;
-            }
-        }
-        // Boundaries between two children are inside their parent: only an interval that a phase shares with others
-        // makes its own energy uncertain.
-        for (token, _) in inside.into_iter().filter(|(_, weight)| *weight < whole) {
-            if let Some(instance) = self.timeline.instance_mut(token) {
-                let edges = [instance.begin_ns, instance.end_ns].into_iter().flatten();
-                let inside = edges.filter(|at| (start_ns..=end_ns).contains(at));
-                let offsets: u128 = inside.map(|at| u128::from(at - start_ns)).sum();
-                instance.edge[index] += (jump * offsets).div_ceil(1_000_000_000);
-            }
-        }
-        let plain = |nanojoules| Balance { nanojoules, ..Balance::default() };
-        self.accounts.credit(index, AccountKind::OtherTenants, ROOT, plain(others), paths);
-        self.accounts.credit(index, AccountKind::Overhead, ROOT, plain(overhead), paths);
     }
 
     /// I1, I2 and I3 over everything so far. The text names the first that does not hold.

@@ -20,6 +20,14 @@ pub fn monotonic_nanoseconds() -> u64 {
     return read_clock(libc::CLOCK_MONOTONIC);
 }
 
+/// Nanoseconds the machine has slept since it started; 0 where that is not told.
+pub fn asleep_nanoseconds() -> u64 {
+    #[cfg(target_os = "linux")]
+    return read_clock(libc::CLOCK_BOOTTIME).saturating_sub(read_clock(libc::CLOCK_MONOTONIC));
+    #[cfg(not(target_os = "linux"))]
+    return 0;
+}
+
 /// CPU time used by all threads of this process.
 pub fn process_cpu_nanoseconds() -> u64 {
     read_clock(libc::CLOCK_PROCESS_CPUTIME_ID)
@@ -39,7 +47,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn short_hash(text: &str) -> String {
+/// Twelve hexadecimal digits of SHA-256.
+pub fn short_hash(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes())[..6])
 }
 

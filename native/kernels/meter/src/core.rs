@@ -1,11 +1,14 @@
 //! The ledger of one process: the book, its journal, and what programs ask of them.
 
+use std::path::PathBuf;
+
 use crate::accounts::{AccountKind, Balance, account_name};
 use crate::book::{Book, Tick};
 use crate::error::Result;
 use crate::event::{Event, Severity};
 use crate::journal::commit::{Commit, write_samples};
 use crate::journal::encoder::{Encoder, to_hex};
+use crate::journal::folder::segment_file;
 use crate::journal::frame::FrameKind;
 use crate::journal::state::{Header, LedgerState, SEGMENT_FORMAT, SegmentSource, Snapshot, StoredEntry};
 use crate::journal::varint;
@@ -13,9 +16,13 @@ use crate::journal::writer::{DiskState, JournalWriter};
 use crate::path_table::PathTable;
 use crate::resume::Start;
 use crate::source::{SourceDescriptor, SourceState};
+use crate::source_book::SourceBook;
 
 /// Events kept for a program that does not ask.
 const EVENTS_KEPT: usize = 1000;
+
+/// The journal says this often how intervals are split.
+const FITS_EVERY_NS: u64 = 60_000_000_000;
 
 /// See the module's description.
 pub struct Core {
@@ -34,6 +41,9 @@ pub struct Core {
     /// Balances of sources that only earlier parts of the run had.
     retired: Vec<StoredEntry>,
     outbox: Vec<Event>,
+    fits_written_ns: u64,
+    segment_start: SegmentStart,
+    segment_written: u64,
     disk_failed: bool,
     imbalance_reported: bool,
 }
@@ -50,6 +60,37 @@ pub struct SegmentStart {
     pub unix_ms: u64,
     /// Monotonic clock.
     pub monotonic_ns: u64,
+    /// How far the wall clock is ahead of the run's reference.
+    pub clock_offset_ms: Option<i64>,
+    /// Folder of the journal.
+    pub folder: PathBuf,
+    /// A segment that has grown beyond this is followed by another.
+    pub segment_bytes: u64,
+}
+
+impl SegmentStart {
+    fn header(&self, book: &Book, previous_hash: String, rework: Vec<StoredEntry>, carried: LedgerState) -> Header {
+        let source = |source: &SourceBook| SegmentSource {
+            id: source.descriptor.id.clone(),
+            numerator: source.unit.numerator,
+            denominator: source.unit.denominator,
+            included: source.is_included(),
+        };
+        Header {
+            format: SEGMENT_FORMAT.to_owned(),
+            host_hash: self.host_hash.clone(),
+            boot_hash: self.boot_hash.clone(),
+            rank: self.rank,
+            segment: carried.segment,
+            started_unix_ms: self.unix_ms,
+            started_monotonic_ns: self.monotonic_ns,
+            clock_offset_ms: self.clock_offset_ms,
+            previous_hash,
+            sources: book.sources.iter().map(source).collect(),
+            rework,
+            carried: LedgerState { fits: Vec::new(), ..carried },
+        }
+    }
 }
 
 impl Core {
@@ -89,32 +130,9 @@ impl Core {
             }
         }
         book.gaps.clone_from(&start.carried.gaps);
-        let header = Header {
-            format: SEGMENT_FORMAT.to_owned(),
-            host_hash: segment_start.host_hash,
-            boot_hash: segment_start.boot_hash,
-            rank: segment_start.rank,
-            segment: start.segment,
-            started_unix_ms: segment_start.unix_ms,
-            started_monotonic_ns: segment_start.monotonic_ns,
-            previous_hash: if start.position == Default::default() {
-                String::new()
-            } else {
-                to_hex(&start.position.hash)
-            },
-            sources: book
-                .sources
-                .iter()
-                .map(|source| SegmentSource {
-                    id: source.descriptor.id.clone(),
-                    numerator: source.unit.numerator,
-                    denominator: source.unit.denominator,
-                    included: source.is_included(),
-                })
-                .collect(),
-            rework: start.rework,
-            carried: LedgerState { sources: descriptors.clone(), segment: start.segment, ..start.carried.clone() },
-        };
+        let carried = LedgerState { sources: descriptors.clone(), segment: start.segment, ..start.carried.clone() };
+        let previous = if start.position == Default::default() { String::new() } else { to_hex(&start.position.hash) };
+        let header = segment_start.header(&book, previous, start.rework, carried);
         let mut encoder = Encoder::new(start.position);
         let payload = serde_json::to_vec(&header).map_err(|error| {
             crate::MeterError::new("ERR_LEDGER_IO", format!("the header cannot be encoded: {error}"))
@@ -133,6 +151,9 @@ impl Core {
             last_sequence: start.carried.sequence,
             retired,
             outbox: Vec::new(),
+            fits_written_ns: segment_start.monotonic_ns,
+            segment_start,
+            segment_written: 0,
             disk_failed: false,
             imbalance_reported: false,
         })
@@ -150,6 +171,9 @@ impl Core {
 
     /// Make everything so far durable (the writing happens behind). Returns the number of the commit.
     pub fn commit(&mut self, monotonic_ns: u64, unix_ms: u64, paths: &PathTable, closing: bool) -> u64 {
+        if closing {
+            self.book.refit_all(paths);
+        }
         if let Some(imbalance) = self.book.find_imbalance(paths).filter(|_| !self.imbalance_reported) {
             self.imbalance_reported = true;
             self.book.report("ERR_LEDGER_INVARIANT", Severity::Error, format!("{imbalance}; the ledger's numbers from here on are not to be trusted, please report this as a bug with the journal"));
@@ -181,6 +205,15 @@ impl Core {
         if !samples.is_empty() {
             self.encoder.frame(FrameKind::Samples, &write_samples(&samples));
         }
+        if closing || monotonic_ns.saturating_sub(self.fits_written_ns) >= FITS_EVERY_NS {
+            self.fits_written_ns = monotonic_ns;
+            let fits = self.book.fits(paths);
+            if let Ok(payload) = serde_json::to_vec(&fits)
+                && !fits.is_empty()
+            {
+                self.encoder.frame(FrameKind::Fits, &payload);
+            }
+        }
         if closing {
             self.encoder.frame(FrameKind::Close, &[]);
         }
@@ -201,8 +234,28 @@ impl Core {
         let bytes = self.encoder.commit(&commit);
         self.last_sequence = self.encoder.position().next_sequence - 1;
         self.commits += 1;
+        self.segment_written += bytes.len() as u64;
         self.writer.append(bytes, self.commits);
+        if self.segment_written >= self.segment_start.segment_bytes && !closing {
+            self.rotate(monotonic_ns, unix_ms, paths);
+        }
         self.commits
+    }
+
+    /// Go on in a new segment right after a commit: its header carries everything, its counts begin at zero.
+    fn rotate(&mut self, monotonic_ns: u64, unix_ms: u64, paths: &PathTable) {
+        self.segment += 1;
+        self.segment_written = 0;
+        (self.segment_start.monotonic_ns, self.segment_start.unix_ms) = (monotonic_ns, unix_ms);
+        let carried = self.state(paths);
+        let previous = to_hex(&self.encoder.position().hash);
+        let header = self.segment_start.header(&self.book, previous, Vec::new(), carried);
+        let Ok(payload) = serde_json::to_vec(&header) else { return };
+        let SegmentStart { host_hash, boot_hash, rank, folder, .. } = &self.segment_start;
+        self.writer.rotate(folder.join(segment_file(host_hash, boot_hash, *rank, self.segment)));
+        self.encoder.frame(FrameKind::Header, &payload);
+        self.names_written = 0;
+        self.book.begin_segment();
     }
 
     /// What the disk holds.
@@ -242,6 +295,7 @@ impl Core {
             sources: self.descriptors.clone(),
             entries,
             gaps: self.book.gaps.clone(),
+            fits: self.book.fits(paths),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The meter of one process: opens the sources, runs the sampler thread, answers questions.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -8,7 +9,7 @@ use serde::Serialize;
 
 use crate::baseline::Baseline;
 use crate::book::Book;
-use crate::clock::{boot_hash, host_hash, monotonic_nanoseconds, unix_milliseconds};
+use crate::clock::{boot_hash, host_hash, monotonic_nanoseconds, short_hash, unix_milliseconds};
 use crate::core::{Core, SegmentStart};
 use crate::error::{MeterError, Result};
 use crate::event::Event;
@@ -21,7 +22,8 @@ use crate::path_table::{PathId, PathTable};
 use crate::registry::Seat;
 use crate::resume;
 use crate::sampler::{self, Sampler};
-use crate::source::discover::{DiscoverOptions, discover};
+use crate::source::discover::{Discovery, discover};
+use crate::source::{Scope, SourceState};
 
 /// Energy of one phase instance by source id, children included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -87,12 +89,46 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Ranks of one host that write to one folder count its sources once: whoever gets the lock of a source reads it, the
+/// others name it as counted elsewhere.
+fn claim(folder: &Path, found: &mut Discovery) -> Result<Vec<FolderLock>> {
+    let host = host_hash();
+    let mut locks = Vec::new();
+    let mut lost = Vec::new();
+    let mut host_is_ours = None;
+    for source in &found.open {
+        let of_device = matches!(source.descriptor.scope, Scope::Gpu | Scope::Module);
+        let ours = match host_is_ours.filter(|_| !of_device) {
+            Some(ours) => ours,
+            None => {
+                let what = if of_device { short_hash(&source.descriptor.id) } else { "machine".to_owned() };
+                let lock = FolderLock::try_take(folder, &format!("{what}-{host}.lock"))?;
+                let ours = lock.is_some();
+                locks.extend(lock);
+                ours
+            }
+        };
+        if !of_device {
+            host_is_ours = Some(ours);
+        }
+        if !ours {
+            lost.push(source.descriptor.id.clone());
+        }
+    }
+    found.open.retain(|source| !lost.contains(&source.descriptor.id));
+    for descriptor in found.descriptors.iter_mut().filter(|descriptor| lost.contains(&descriptor.id)) {
+        descriptor.state = SourceState::ShownOnly;
+        descriptor.reason = "counted by another rank of this run on this host".to_owned();
+    }
+    Ok(locks)
+}
+
 /// See the module's description.
 pub struct Meter {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    /// Place among the ledgers of this process and lock of the folder, until it is closed.
-    held: Option<(Arc<Seat>, FolderLock)>,
+    /// Place among the ledgers of this process, lock of the rank, and locks of the sources it counts, until it is closed.
+    held: Option<(Arc<Seat>, FolderLock, Vec<FolderLock>)>,
 }
 
 impl Meter {
@@ -107,7 +143,8 @@ impl Meter {
         std::fs::create_dir_all(folder).map_err(|error| MeterError::io("make the folder", folder, &error))?;
         let folder_lock = FolderLock::take(folder, options.rank)?;
         let start = resume::start(folder, options.rank, &options.resume, &options.run_id)?;
-        let found = discover(&DiscoverOptions { powercap_root: options.powercap_root.clone() });
+        let mut found = discover(&options.discover_options());
+        let shared_locks = claim(folder, &mut found)?;
         let monotonic_ns = monotonic_nanoseconds();
         let (book, readers) = Book::new(found.open, options.exclusive, monotonic_ns);
         let baseline = Baseline::new(options.idle_seconds, &book);
@@ -117,6 +154,9 @@ impl Meter {
             rank: options.rank,
             unix_ms: unix_milliseconds(),
             monotonic_ns,
+            clock_offset_ms: options.clock_offset_ms,
+            folder: folder.clone(),
+            segment_bytes: options.segment_bytes,
         };
         let name = segment_file(&segment_start.host_hash, &segment_start.boot_hash, options.rank, start.segment);
         let seat = Arc::new(Seat::take()?);
@@ -142,7 +182,7 @@ impl Meter {
             .name("swift-meter".to_owned())
             .spawn(move || sampler::run(sampler))
             .map_err(|error| MeterError::io("start the sampler for", folder, &error))?;
-        Ok(Self { shared, thread: Some(thread), held: Some((seat, folder_lock)) })
+        Ok(Self { shared, thread: Some(thread), held: Some((seat, folder_lock, shared_locks)) })
     }
 
     /// The run's id: the folder's own when it was resumed.
@@ -168,7 +208,7 @@ impl Meter {
     /// # Errors
     /// `ERR_LEDGER_CLOSED`.
     pub fn declare(&self, path: PathId, track: u32) -> Result<u64> {
-        let Some((seat, _)) = &self.held else {
+        let Some((seat, ..)) = &self.held else {
             return Err(MeterError::new("ERR_LEDGER_CLOSED", "the ledger is closed; begin phases before closing it"));
         };
         let token = seat.token();

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{MeterError, Result};
 use crate::resume::Resume;
+use crate::source::discover::DiscoverOptions;
+use crate::source::nvml::NvmlOptions;
 
 /// Options of [`crate::meter::Meter::open`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +33,18 @@ pub struct MeterOptions {
     pub follow_children: bool,
     /// Powercap tree to read instead of the system's sources.
     pub powercap_root: Option<PathBuf>,
+    /// Hardware monitors to read instead of the system's.
+    pub hwmon_root: Option<PathBuf>,
+    /// AMD's management library. Default: environment variable `SWIFT_AMDSMI_LIBRARY`, else `libamd_smi.so`.
+    pub amdsmi_library: Option<PathBuf>,
+    /// NVIDIA's management library. Default: environment variable `SWIFT_NVML_LIBRARY`, else `libnvidia-ml.so.1`.
+    pub nvml_library: Option<PathBuf>,
+    /// GPUs this process uses, written like `CUDA_VISIBLE_DEVICES`, which is the default.
+    pub visible_devices: Option<String>,
+    /// How far this host's wall clock is ahead of the run's reference, milliseconds, as the launcher measured it.
+    pub clock_offset_ms: Option<i64>,
+    /// A segment of the journal that has grown beyond this is followed by another, bytes. At least 4,096.
+    pub segment_bytes: u64,
     /// Follow each commit by fdatasync.
     pub sync: bool,
 }
@@ -48,12 +62,29 @@ impl Default for MeterOptions {
             exclusive: false,
             follow_children: false,
             powercap_root: None,
+            hwmon_root: None,
+            amdsmi_library: None,
+            nvml_library: None,
+            visible_devices: None,
+            clock_offset_ms: None,
+            segment_bytes: 64 << 20,
             sync: true,
         }
     }
 }
 
 impl MeterOptions {
+    /// Where the sources are looked for.
+    pub fn discover_options(&self) -> DiscoverOptions {
+        DiscoverOptions {
+            powercap_root: self.powercap_root.clone(),
+            hwmon_root: self.hwmon_root.clone(),
+            power_supply_root: None,
+            amdsmi_library: self.amdsmi_library.clone(),
+            nvml: NvmlOptions { library: self.nvml_library.clone(), visible_devices: self.visible_devices.clone() },
+        }
+    }
+
     /// # Errors
     /// `ERR_LEDGER_OPTION` naming the option, its value and its range.
     pub fn validate(&self) -> Result<()> {
@@ -72,6 +103,9 @@ impl MeterOptions {
         }
         if !(10..=1000).contains(&self.commit_ms) {
             return refuse("commitMs", self.commit_ms.to_string(), "from 10 to 1000: at most a second may be lost");
+        }
+        if self.segment_bytes < 4096 {
+            return refuse("segmentBytes", self.segment_bytes.to_string(), "at least 4096");
         }
         if !(0.0..=600.0).contains(&self.idle_seconds) {
             return refuse("idle.seconds", self.idle_seconds.to_string(), "from 0 to 600");

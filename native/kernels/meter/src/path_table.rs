@@ -10,18 +10,48 @@ pub type PathId = u32;
 /// The root: no phase.
 pub const ROOT: PathId = 0;
 
+/// Index of a class of paths: paths that differ only in their counters share it.
+pub type ClassId = u32;
+
+/// Class of the root: time outside any phase.
+pub const NO_CLASS: ClassId = 0;
+
 /// Paths never change once they are in the table.
 #[derive(Debug, Default)]
 pub struct PathTable {
     ids: HashMap<String, PathId>,
-    /// (full path, parent)
-    paths: Vec<(String, PathId)>,
+    paths: Vec<Path>,
+    class_ids: HashMap<String, ClassId>,
+    classes: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+struct Path {
+    name: String,
+    parent: PathId,
+    class: ClassId,
+}
+
+/// `train/epoch:3/forward` is an instance of the class `train/epoch:*/forward`: counters do not change what is done.
+pub(crate) fn class_name(path: &str) -> String {
+    let part = |segment: &str| match segment.rsplit_once(':') {
+        Some((name, count)) if !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("{name}:*")
+        }
+        _ => segment.to_owned(),
+    };
+    path.split('/').map(part).collect::<Vec<_>>().join("/")
 }
 
 impl PathTable {
     /// A table that knows only the root.
     pub fn new() -> Self {
-        Self { ids: HashMap::from([(String::new(), ROOT)]), paths: vec![(String::new(), ROOT)] }
+        Self {
+            ids: HashMap::from([(String::new(), ROOT)]),
+            paths: vec![Path::default()],
+            class_ids: HashMap::from([(String::new(), NO_CLASS)]),
+            classes: vec![String::new()],
+        }
     }
 
     /// The id of `path`, made with all its ancestors where it is new.
@@ -53,33 +83,48 @@ impl PathTable {
         }
         let parent = path.rsplit_once('/').map_or(ROOT, |(head, _)| self.insert(head));
         let id = self.paths.len() as PathId;
-        self.paths.push((path.to_owned(), parent));
+        let class_text = class_name(path);
+        let class = match self.class_ids.get(&class_text) {
+            Some(class) => *class,
+            None => {
+                self.classes.push(class_text.clone());
+                self.class_ids.insert(class_text, (self.classes.len() - 1) as ClassId);
+                (self.classes.len() - 1) as ClassId
+            }
+        };
+        self.paths.push(Path { name: path.to_owned(), parent, class });
         self.ids.insert(path.to_owned(), id);
         id
     }
 
     /// Full path; empty for the root.
     pub fn name(&self, id: PathId) -> &str {
-        &self.paths[id as usize].0
+        &self.paths[id as usize].name
     }
 
     /// Parent; the root is its own.
     pub fn parent(&self, id: PathId) -> PathId {
-        self.paths[id as usize].1
+        self.paths[id as usize].parent
+    }
+
+    /// Class of a path.
+    pub fn class(&self, id: PathId) -> ClassId {
+        self.paths[id as usize].class
+    }
+
+    /// Name of a class, with `*` for counters; empty for time outside any phase.
+    pub fn class_name(&self, class: ClassId) -> &str {
+        &self.classes[class as usize]
+    }
+
+    /// A path, its parent and so on up to the root.
+    pub fn with_ancestors(&self, id: PathId) -> impl Iterator<Item = PathId> {
+        std::iter::successors(Some(id), |current| (*current != ROOT).then(|| self.parent(*current)))
     }
 
     /// Whether `ancestor` holds `id` or is `id`.
     pub fn contains(&self, ancestor: PathId, id: PathId) -> bool {
-        let mut current = id;
-        loop {
-            if current == ancestor {
-                return true;
-            }
-            if current == ROOT {
-                return false;
-            }
-            current = self.parent(current);
-        }
+        self.with_ancestors(id).any(|current| current == ancestor)
     }
 
     /// Number of paths, the root included.
@@ -106,6 +151,10 @@ mod tests {
         assert!(table.contains(train, forward));
         assert!(!table.contains(forward, train));
         assert_eq!(table.name(table.parent(forward)), "train/epoch:0");
+        let later = table.intern("train/epoch:12/forward").unwrap();
+        assert_eq!(table.class(forward), table.class(later));
+        assert_eq!(table.class_name(table.class(later)), "train/epoch:*/forward");
+        assert_ne!(table.class(train), table.class(forward));
         for bad in ["", "/", "a//b", "a/", "a\nb"] {
             assert_eq!(table.intern(bad).unwrap_err().code, "ERR_ENERGY_PHASE_PATH");
         }

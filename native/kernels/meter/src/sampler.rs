@@ -59,7 +59,10 @@ fn wait(shared: &Shared, deadline_ns: u64, earliest_ns: u64) -> (bool, Vec<u64>)
 
 fn tick(sampler: &mut Sampler, usage_reader: &mut UsageReader) -> MachineUsage {
     let usage = usage_reader.read();
-    let readings = sampler.readers.iter_mut().enumerate().map(|(index, reader)| (index, reader.read(&usage))).collect();
+    let readings = sampler.readers.iter_mut().enumerate();
+    let readings = readings
+        .flat_map(|(index, reader)| reader.drain(&usage).into_iter().map(move |reading| (index, reading)))
+        .collect();
     // Marks are taken after the readings: whatever happened before a reading is in the ring by now.
     let mut marks = Vec::new();
     sampler.seat.ring().drain(&mut marks);

@@ -29,41 +29,6 @@ pub fn largest_remainder(amount: u128, weights: &[u128]) -> Vec<u128> {
     parts
 }
 
-/// One piece of a counter interval during which the owners did not change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnedTime {
-    /// Phase instance that owns the time; `None` while no phase is open.
-    pub owner: Option<u64>,
-    /// Overlap with the interval; scaled by [`crate::timeline::SHARE_SCALE`] so that shared time divides exactly.
-    pub weight: u128,
-}
-
-/// Divides the energy of one counter interval over the phases inside it. Overlap regression with ramp segments is
-/// another implementation of this trait; whatever it does, the parts add up to the interval.
-pub trait IntervalSplitter: Send {
-    /// Parts of `nanojoules` in the order of `owned`.
-    fn split(&mut self, source: usize, start_ns: u64, end_ns: u64, nanojoules: u128, owned: &[OwnedTime]) -> Vec<u128>;
-}
-
-/// Division by time alone: power is taken as constant inside the interval. Its bias at a phase boundary is at most
-/// |ΔP|·T/4, which the book adds to the interval of both neighbours.
-#[derive(Debug, Default)]
-pub struct OverlapSplitter;
-
-impl IntervalSplitter for OverlapSplitter {
-    fn split(
-        &mut self,
-        _source: usize,
-        _start_ns: u64,
-        _end_ns: u64,
-        nanojoules: u128,
-        owned: &[OwnedTime],
-    ) -> Vec<u128> {
-        let weights: Vec<u128> = owned.iter().map(|piece| piece.weight).collect();
-        largest_remainder(nanojoules, &weights)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

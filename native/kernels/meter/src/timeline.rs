@@ -4,8 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::mark_ring::Edge;
-use crate::path_table::{PathId, PathTable};
-use crate::split::OwnedTime;
+use crate::path_table::{ClassId, NO_CLASS, PathId, PathTable};
 
 /// Divisible by every number of concurrent owners up to 16, so that shared time divides exactly.
 pub const SHARE_SCALE: u128 = 720_720;
@@ -39,10 +38,17 @@ pub struct Instance {
     pub edge: Vec<u128>,
 }
 
-struct Stretch {
-    start_ns: u64,
-    end_ns: u64,
-    owners: Arc<[u64]>,
+/// Part of a time span during which the owners did not change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    /// Start.
+    pub start_ns: u64,
+    /// End.
+    pub end_ns: u64,
+    /// When owners of these classes took over: power ramps from then on.
+    pub since_ns: u64,
+    /// Phase instances that share the time equally; empty while no phase is open.
+    pub owners: Arc<[u64]>,
 }
 
 /// The timeline of one ledger.
@@ -51,6 +57,10 @@ pub struct Timeline {
     finished: VecDeque<u64>,
     stacks: HashMap<u32, Vec<u64>>,
     owners: Arc<[u64]>,
+    owner_classes: Vec<ClassId>,
+    owned_since_ns: u64,
+    /// Classes and their start before the last change.
+    classes_before: (Vec<ClassId>, u64),
     stretches: VecDeque<Stretch>,
     reached_ns: u64,
     /// Marks that came after the time they name had been divided; they take effect at once.
@@ -65,6 +75,9 @@ impl Timeline {
             finished: VecDeque::new(),
             stacks: HashMap::new(),
             owners: Arc::from([]),
+            owner_classes: Vec::new(),
+            owned_since_ns: start_ns,
+            classes_before: (Vec::new(), start_ns),
             stretches: VecDeque::new(),
             reached_ns: start_ns,
             late_marks: 0,
@@ -124,6 +137,7 @@ impl Timeline {
         self.stretches.push_back(Stretch {
             start_ns: self.reached_ns,
             end_ns: monotonic_ns,
+            since_ns: self.owned_since_ns,
             owners: Arc::clone(&self.owners),
         });
         if self.stretches.len() > STRETCHES_KEPT {
@@ -170,7 +184,27 @@ impl Timeline {
             _ => {}
         }
         self.owners = self.current_owners(paths);
+        let class_of = |token: &u64| self.instances.get(token).map_or(NO_CLASS, |found| paths.class(found.path));
+        let mut classes: Vec<ClassId> = self.owners.iter().map(class_of).collect();
+        classes.sort_unstable();
+        self.take_classes(classes, at);
         true
+    }
+
+    /// Note when other classes take over. Two phases of a class that touch are one: nobody owned the no time between.
+    fn take_classes(&mut self, classes: Vec<ClassId>, at: u64) {
+        if classes == self.owner_classes {
+            return;
+        }
+        let old = (std::mem::replace(&mut self.owner_classes, classes), self.owned_since_ns);
+        if old.1 == at && self.classes_before.0 == self.owner_classes {
+            self.owned_since_ns = self.classes_before.1;
+            return;
+        }
+        if old.1 != at {
+            self.classes_before = old;
+        }
+        self.owned_since_ns = at;
     }
 
     fn finish(&mut self, token: u64) {
@@ -212,25 +246,26 @@ impl Timeline {
         tops.iter().copied().filter(|token| !encloses_another(*token)).collect()
     }
 
-    /// Who owned the time from `start_ns` to `end_ns`: nobody first, then by token.
-    pub fn owned(&self, start_ns: u64, end_ns: u64) -> Vec<OwnedTime> {
-        let mut weights: std::collections::BTreeMap<Option<u64>, u128> = std::collections::BTreeMap::new();
-        let known_from = self.stretches.front().map_or(self.reached_ns, |stretch| stretch.start_ns);
+    /// The stretches between `start_ns` and `end_ns`, cut to it; time that is not known any more is nobody's.
+    pub fn stretches(&self, start_ns: u64, end_ns: u64) -> Vec<Stretch> {
+        let nobody = |start_ns, end_ns| Stretch { start_ns, end_ns, since_ns: start_ns, owners: Arc::from([]) };
+        let known_from = self.stretches.front().map_or(self.reached_ns, |stretch| stretch.start_ns).min(end_ns);
+        let mut found = Vec::new();
         if start_ns < known_from {
-            let unknown = known_from.min(end_ns) - start_ns;
-            *weights.entry(None).or_default() += u128::from(unknown) * SHARE_SCALE;
+            found.push(nobody(start_ns, known_from));
         }
         let first = self.stretches.partition_point(|stretch| stretch.end_ns <= start_ns);
-        for stretch in self.stretches.iter().skip(first).take_while(|stretch| stretch.start_ns < end_ns) {
-            let overlap = u128::from(stretch.end_ns.min(end_ns) - stretch.start_ns.max(start_ns));
-            if stretch.owners.is_empty() {
-                *weights.entry(None).or_default() += overlap * SHARE_SCALE;
-            }
-            for owner in stretch.owners.iter() {
-                *weights.entry(Some(*owner)).or_default() += overlap * SHARE_SCALE / stretch.owners.len() as u128;
-            }
+        let inside = self.stretches.iter().skip(first).take_while(|stretch| stretch.start_ns < end_ns);
+        found.extend(inside.map(|stretch| Stretch {
+            start_ns: stretch.start_ns.max(start_ns),
+            end_ns: stretch.end_ns.min(end_ns),
+            ..stretch.clone()
+        }));
+        let reached = found.last().map_or(start_ns, |last| last.end_ns);
+        if reached < end_ns {
+            found.push(nobody(reached, end_ns));
         }
-        weights.into_iter().map(|(owner, weight)| OwnedTime { owner, weight }).collect()
+        found
     }
 
     /// Forget stretches that end at or before `monotonic_ns`.

@@ -9,7 +9,18 @@ fn table() -> (PathTable, impl Fn(&PathTable, &str) -> PathId) {
 }
 
 fn owned(timeline: &Timeline, start: u64, end: u64) -> Vec<(Option<u64>, u128)> {
-    timeline.owned(start, end).into_iter().map(|piece| (piece.owner, piece.weight / SHARE_SCALE)).collect()
+    let mut weights: std::collections::BTreeMap<Option<u64>, u128> = std::collections::BTreeMap::new();
+    for stretch in timeline.stretches(start, end) {
+        let time = u128::from(stretch.end_ns - stretch.start_ns);
+        if stretch.owners.is_empty() {
+            *weights.entry(None).or_default() += time;
+        }
+        for owner in stretch.owners.iter() {
+            *weights.entry(Some(*owner)).or_default() +=
+                time * SHARE_SCALE / stretch.owners.len() as u128 / SHARE_SCALE;
+        }
+    }
+    weights.into_iter().collect()
 }
 
 #[test]
@@ -74,4 +85,23 @@ fn phases_may_end_out_of_order_and_trimmed_time_is_nobodys() {
     timeline.trim(10);
     assert_eq!(owned(&timeline, 0, 40), [(None, 20), (Some(2), 20)]);
     assert_eq!(timeline.open_count(), 0);
+}
+
+#[test]
+fn time_since_the_start_goes_on_while_the_class_stays() {
+    let mut paths = PathTable::new();
+    let [first, second, other] =
+        ["epoch:0/forward", "epoch:1/forward", "backward"].map(|path| paths.intern(path).unwrap());
+    let mut timeline = Timeline::new(0);
+    timeline.declare(1, first, 0, 0);
+    timeline.declare(2, second, 0, 0);
+    timeline.declare(3, other, 0, 0);
+    for (token, begin, end) in [(1, 10, 20), (2, 20, 30), (3, 30, 40)] {
+        timeline.apply(token, Edge::Begin, begin, &paths);
+        timeline.apply(token, Edge::End, end, &paths);
+    }
+    timeline.advance_to(50);
+    let since: Vec<_> = timeline.stretches(0, 60).iter().map(|stretch| (stretch.start_ns, stretch.since_ns)).collect();
+    // Between two phases that touch, nobody owned anything for no time at all: the ramp does not start again there.
+    assert_eq!(since, [(0, 0), (10, 10), (20, 10), (30, 30), (40, 40), (50, 50)]);
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 
-use crate::clock::{monotonic_nanoseconds, process_cpu_nanoseconds, thread_cpu_nanoseconds};
+use crate::clock::{asleep_nanoseconds, monotonic_nanoseconds, process_cpu_nanoseconds, thread_cpu_nanoseconds};
 use crate::process_tree::ProcessTree;
 
 /// Cumulative use at one instant. Differences of two of these divide a source's energy between tenants.
@@ -23,6 +23,8 @@ pub struct MachineUsage {
     pub resident_bytes: u64,
     /// Memory of the machine, bytes; 0 where unknown.
     pub memory_bytes: u64,
+    /// Time the machine has slept since it started; the monotonic clock stands still meanwhile, counters may not.
+    pub asleep_ns: u64,
 }
 
 /// `/proc/stat` counts in ticks of 10 ms: over this window one tick is 2 % of one processor.
@@ -122,6 +124,7 @@ impl UsageReader {
             // Shared pages are counted by each process that maps them; memory cannot be more than there is.
             resident_bytes: (self.resident_bytes() + children_bytes).min(self.memory_bytes),
             memory_bytes: self.memory_bytes,
+            asleep_ns: asleep_nanoseconds(),
         }
     }
 

@@ -72,3 +72,25 @@ fn random_phase_trees_conserve_every_nanojoule() {
         run_once(seed);
     }
 }
+
+#[test]
+fn more_phases_in_one_interval_than_are_remembered_lose_no_energy() {
+    let mut tree = FakeTree::new("forgotten");
+    tree.zone("intel-rapl:0", "package-0", INTEL_UNIT, 0);
+    let mut meter = VirtualMeter::new(tree);
+    for index in 0..20_010 {
+        let token = meter.begin("train", 0, index * 10_000);
+        meter.end(token, index * 10_000 + 10_000);
+    }
+    meter.run(300 * MILLISECOND, &[100]);
+    assert_eq!(meter.total(), 30 * JOULE);
+    let names: Vec<String> = meter
+        .book
+        .accounts
+        .keys()
+        .iter()
+        .map(|(kind, path)| swift_meter::accounts::account_name(*kind, meter.paths.name(*path)))
+        .collect();
+    assert!(!names.contains(&"phase".to_owned()), "{names:?}");
+    assert!(meter.credited("phase/train") > 19 * JOULE);
+}

@@ -181,3 +181,70 @@ fn two_writers_in_one_folder_are_refused() {
     let second = Meter::open(&options(&directory, &tree));
     assert_eq!(second.err().map(|error| error.code), Some("ERR_LEDGER_LOCKED"));
 }
+
+#[test]
+fn a_long_run_goes_on_in_new_segments() {
+    let (directory, mut tree) = (folder("rotate"), tree("rotate-tree"));
+    let small = MeterOptions { segment_bytes: 4096, ..options(&directory, &tree) };
+    let mut meter = Meter::open(&small).unwrap();
+    let path = meter.intern("train/forward").unwrap();
+    let opened = swift_meter::monotonic_nanoseconds();
+    while !meter.is_settled(opened) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    for _ in 0..40 {
+        let token = meter.declare(path, 0).unwrap();
+        mark_now(token, Edge::Begin);
+        std::thread::sleep(std::time::Duration::from_millis(12));
+        tree.zones[0].total += 1_200_000_000;
+        tree.zones[0].show();
+        mark_now(token, Edge::End);
+    }
+    meter.close().unwrap();
+    let closed = meter.state();
+    assert!(segments(&directory).unwrap().len() >= 3, "{:?}", segments(&directory));
+    let check = verify(&directory).unwrap();
+    assert!(check.ok && check.torn_bytes == 0, "{check:?}");
+    let read = read_state(&directory, 0).unwrap();
+    assert_eq!(read.segment, closed.segment);
+    let measured: u128 =
+        read.entries.iter().filter(|entry| entry.source.starts_with("rapl")).map(|entry| entry.nanojoules).sum();
+    assert_eq!(measured, 48_000_000_000, "40 x 1.2 J, once");
+    let merged = swift_meter::merge::merge(&[directory.to_path_buf()]).unwrap();
+    assert_eq!(
+        merged.state.entries.iter().map(|entry| entry.nanojoules).sum::<u128>(),
+        read.entries.iter().map(|entry| entry.nanojoules).sum::<u128>()
+    );
+    assert!(merged.notes.is_empty(), "{:?}", merged.notes);
+    record(&directory, &mut tree, Resume::Auto, 10);
+    assert!(verify(&directory).unwrap().ok);
+}
+
+#[test]
+fn a_disk_that_refuses_is_an_error_and_a_commit_that_counts_later() {
+    let directory = folder("refuse");
+    let path = directory.join("gone").join("segment.swj");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut writer = swift_meter::journal::writer::JournalWriter::create(&path, true).unwrap();
+    // The next segment's folder is missing: neither its bytes nor those behind them are durable.
+    let next = directory.join("missing").join("next.swj");
+    writer.append(vec![1; 100], 1);
+    writer.rotate(next.clone());
+    writer.append(vec![2; 50], 2);
+    let until = |done: &dyn Fn(&swift_meter::journal::writer::DiskState) -> bool| {
+        for _ in 0..2000 {
+            if done(&writer.state()) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        panic!("{:?}", writer.state());
+    };
+    until(&|disk| disk.failure.as_ref().is_some_and(|failure| failure.contains("next.swj")) && disk.durable == 1);
+    std::fs::create_dir_all(next.parent().unwrap()).unwrap();
+    writer.append(vec![3; 25], 3);
+    until(&|disk| disk.failure.is_none() && disk.durable == 3);
+    writer.finish();
+    assert_eq!(std::fs::read(&next).unwrap().len(), 75);
+    assert_eq!(std::fs::read(&path).unwrap().len(), 100);
+}

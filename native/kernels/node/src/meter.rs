@@ -128,7 +128,10 @@ pub fn meter_now() -> String {
 /// The sources of this machine, as JSON; nothing is started or written.
 #[napi]
 pub fn meter_sources(powercap_root: Option<String>) -> Result<String> {
-    let options = swift_meter::source::discover::DiscoverOptions { powercap_root: powercap_root.map(Into::into) };
+    let options = swift_meter::source::discover::DiscoverOptions {
+        powercap_root: powercap_root.map(Into::into),
+        ..Default::default()
+    };
     to_json(&swift_meter::source::discover::discover(&options).descriptors)
 }
 
@@ -148,4 +151,25 @@ pub fn meter_read(folder: String, rank: u32) -> Result<String> {
 #[napi]
 pub fn meter_verify(folder: String) -> Result<String> {
     to_json(&swift_meter::journal::verify::verify(folder.as_ref()).map_err(to_error)?)
+}
+
+/// The ledgers in several folders as one: state, ranks and notes as JSON.
+#[napi]
+pub fn meter_merge(folders: Vec<String>) -> Result<String> {
+    let folders: Vec<std::path::PathBuf> = folders.into_iter().map(Into::into).collect();
+    to_json(&swift_meter::merge::merge(&folders).map_err(to_error)?)
+}
+
+/// The ledger in a folder over time, as JSON; options as JSON.
+#[napi]
+pub fn meter_series(folder: String, options: Option<String>) -> Result<String> {
+    let options = options.map_or_else(|| Ok(Default::default()), |text| serde_json::from_str(&text));
+    let options = options.map_err(|error| napi::Error::new("ERR_LEDGER_OPTION", error.to_string()))?;
+    to_json(&swift_meter::series::series(folder.as_ref(), &options).map_err(to_error)?)
+}
+
+/// Compare a ledger with a meter's CSV file (time, watts); the affine fit as JSON.
+#[napi]
+pub fn meter_calibrate(folder: String, csv: String, rank: u32) -> Result<String> {
+    to_json(&swift_meter::calibrate::calibrate(folder.as_ref(), csv.as_ref(), rank).map_err(to_error)?)
 }

@@ -59,7 +59,24 @@ impl FolderLock {
     /// # Errors
     /// `ERR_LEDGER_LOCKED` when another ledger writes there, `ERR_LEDGER_IO` when the lock file cannot be made.
     pub fn take(folder: &Path, rank: u32) -> Result<Self> {
-        let path = folder.join(format!("rank-{rank}.lock"));
+        let name = format!("rank-{rank}.lock");
+        Self::try_take(folder, &name)?.ok_or_else(|| {
+            MeterError::new(
+                "ERR_LEDGER_LOCKED",
+                format!(
+                    "another ledger writes to {} (lock {name}); use another folder, or close that one",
+                    folder.display()
+                ),
+            )
+        })
+    }
+
+    /// Take the lock called `name`; `None` when another holds it.
+    ///
+    /// # Errors
+    /// `ERR_LEDGER_IO` when the lock file cannot be made.
+    pub fn try_take(folder: &Path, name: &str) -> Result<Option<Self>> {
+        let path = folder.join(name);
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -68,17 +85,7 @@ impl FolderLock {
             .map_err(|error| MeterError::io("open the lock", &path, &error))?;
         // SAFETY: the descriptor is open for the length of the call; flock has no memory effects.
         let status = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
-        if status != 0 {
-            return Err(MeterError::new(
-                "ERR_LEDGER_LOCKED",
-                format!(
-                    "another ledger writes to {} (lock {}); use another folder, or close that one",
-                    folder.display(),
-                    path.display()
-                ),
-            ));
-        }
-        Ok(Self { _file: file })
+        Ok((status == 0).then_some(Self { _file: file }))
     }
 }
 

@@ -18,11 +18,13 @@ pub enum FrameKind {
     Event = 5,
     /// The ledger was closed in order.
     Close = 6,
+    /// JSON: how intervals are split over phases.
+    Fits = 7,
 }
 
 impl FrameKind {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Header, Self::Account, Self::Samples, Self::Commit, Self::Event, Self::Close]
+        [Self::Header, Self::Account, Self::Samples, Self::Commit, Self::Event, Self::Close, Self::Fits]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }

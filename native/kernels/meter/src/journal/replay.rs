@@ -13,6 +13,7 @@ use super::varint::Cursor;
 use crate::accounts::Balance;
 use crate::error::{MeterError, Result};
 use crate::event::Event;
+use crate::regression::report::FitReport;
 use crate::unit::EnergyUnit;
 
 /// Something a check found wrong.
@@ -40,6 +41,10 @@ pub struct Replay {
     pub next_sequence: u64,
     /// Wall clock of that commit.
     pub unix_ms: u64,
+    /// Monotonic clock of that commit.
+    pub monotonic_ns: u64,
+    /// Hashes of all good commits.
+    pub hashes: Vec<ChainHash>,
     /// Commits read.
     pub commits: u64,
     /// Samples read.
@@ -54,7 +59,18 @@ pub struct Replay {
     pub findings: Vec<Finding>,
 }
 
-struct Reader {
+/// Sees every good commit of a segment while it is read.
+pub trait Observer {
+    /// A commit, with the samples before it and the names of the accounts so far.
+    fn commit(&mut self, header: &Header, accounts: &[String], samples: &[Sample], commit: &Commit);
+}
+
+impl Observer for () {
+    fn commit(&mut self, _header: &Header, _accounts: &[String], _samples: &[Sample], _commit: &Commit) {}
+}
+
+struct Reader<'a> {
+    observer: &'a mut dyn Observer,
     name: String,
     accounts: Vec<String>,
     balances: BTreeMap<(usize, usize), Balance>,
@@ -63,10 +79,11 @@ struct Reader {
     counts: Vec<u128>,
     pending: Vec<Sample>,
     pending_events: Vec<Event>,
+    pending_fits: Option<Vec<FitReport>>,
     replay: Replay,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn find(&mut self, code: &'static str, invariant: &'static str, message: String) {
         let segment = self.name.clone();
         self.replay.findings.push(Finding { code, invariant, segment, message });
@@ -89,7 +106,9 @@ impl Reader {
             self.find("ERR_LEDGER_CHAIN", "chain", format!("commit {sequence} does not continue the commit before it"));
         }
         self.replay.hash = chain(&self.replay.hash, bytes);
-        for sample in std::mem::take(&mut self.pending) {
+        let samples = std::mem::take(&mut self.pending);
+        self.observer.commit(&self.replay.header, &self.accounts, &samples, commit);
+        for sample in samples {
             self.replay.samples += 1;
             match self.counts.get_mut(sample.source as usize) {
                 Some(count) if sample.kind.counts() => *count += sample.delta,
@@ -135,8 +154,13 @@ impl Reader {
         }
         self.replay.commits += 1;
         self.replay.unix_ms = commit.unix_ms;
+        self.replay.monotonic_ns = commit.monotonic_ns;
+        self.replay.hashes.push(self.replay.hash);
         self.replay.next_sequence = sequence + 1;
         self.replay.events.append(&mut self.pending_events);
+        if let Some(fits) = self.pending_fits.take() {
+            self.replay.state.fits = fits;
+        }
         self.replay.state.sequence = sequence;
         self.replay.state.duration_nanoseconds = commit.duration_ns;
         self.replay.state.chain_hash = to_hex(&self.replay.hash);
@@ -187,6 +211,14 @@ fn holds_frame_later(bytes: &[u8]) -> bool {
 /// # Errors
 /// `ERR_LEDGER_SEGMENT` when its first frame is not a header of a known format.
 pub fn replay(bytes: &[u8], name: &str) -> Result<Replay> {
+    replay_with(bytes, name, &mut ())
+}
+
+/// [`replay`] with someone looking on.
+///
+/// # Errors
+/// Those of [`replay`].
+pub fn replay_with(bytes: &[u8], name: &str, observer: &mut dyn Observer) -> Result<Replay> {
     let unreadable = |what: String| {
         MeterError::new(
             "ERR_LEDGER_SEGMENT",
@@ -212,6 +244,7 @@ pub fn replay(bytes: &[u8], name: &str) -> Result<Replay> {
     let mut state = header.carried.clone();
     state.segment = header.segment;
     let mut reader = Reader {
+        observer,
         name: name.to_owned(),
         accounts: Vec::new(),
         balances: BTreeMap::new(),
@@ -220,9 +253,12 @@ pub fn replay(bytes: &[u8], name: &str) -> Result<Replay> {
         counts: vec![0; header.sources.len()],
         pending: Vec::new(),
         pending_events: Vec::new(),
+        pending_fits: None,
         replay: Replay {
             next_sequence: first.sequence,
             unix_ms: header.started_unix_ms,
+            monotonic_ns: header.started_monotonic_ns,
+            hashes: Vec::new(),
             header,
             state,
             hash,
@@ -277,6 +313,9 @@ pub fn replay(bytes: &[u8], name: &str) -> Result<Replay> {
                 .is_some(),
             FrameKind::Event => {
                 serde_json::from_slice(frame.payload).map(|event| reader.pending_events.push(event)).is_ok()
+            }
+            FrameKind::Fits => {
+                serde_json::from_slice(frame.payload).map(|fits| reader.pending_fits = Some(fits)).is_ok()
             }
             FrameKind::Close => {
                 reader.replay.closed = true;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::regression::report::FitReport;
 use crate::source::SourceDescriptor;
 
 /// Balance of one account for one source.
@@ -36,7 +37,7 @@ pub struct StoredGap {
 }
 
 /// Everything up to one commit.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerState {
     /// The run; resumed parts share it.
@@ -56,6 +57,9 @@ pub struct LedgerState {
     pub entries: Vec<StoredEntry>,
     /// Gaps.
     pub gaps: Vec<StoredGap>,
+    /// How the intervals of each source are split over phases, where a regression does it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fits: Vec<FitReport>,
 }
 
 impl LedgerState {
@@ -146,7 +150,7 @@ impl From<&LedgerState> for Snapshot {
 pub const SEGMENT_FORMAT: &str = "swift-joules/1";
 
 /// First frame of a segment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Header {
     /// Always [`SEGMENT_FORMAT`].
@@ -163,6 +167,9 @@ pub struct Header {
     pub started_unix_ms: u64,
     /// Monotonic clock at the start.
     pub started_monotonic_ns: u64,
+    /// How far this host's wall clock is ahead of the run's reference, milliseconds, where the launcher told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_offset_ms: Option<i64>,
     /// Hash of the commit this segment continues, empty for the first.
     pub previous_hash: String,
     /// Units of the sources that are read in this segment, in the order of their indices.

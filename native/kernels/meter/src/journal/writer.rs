@@ -1,5 +1,6 @@
 //! Puts commits on disk from a thread of its own, so that a slow disk never delays a sample.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -13,6 +14,8 @@ use crate::error::{MeterError, Result};
 enum Job {
     /// Append to the open segment; the number names the commit.
     Append(Vec<u8>, u64),
+    /// Go on in a new segment.
+    Rotate(PathBuf),
     Stop,
 }
 
@@ -33,7 +36,8 @@ pub struct JournalWriter {
 }
 
 struct Segment {
-    file: File,
+    /// Made with the first flush.
+    file: Option<File>,
     path: PathBuf,
     length: u64,
     /// Commits that are not on disk yet; tried again with the next one.
@@ -41,14 +45,30 @@ struct Segment {
     sync: bool,
 }
 
+fn create(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    if let Some(folder) = path.parent() {
+        // The name must survive a power cut as well as the bytes.
+        File::open(folder).and_then(|folder| folder.sync_all())?;
+    }
+    Ok(file)
+}
+
 impl Segment {
     /// Write from the last good length on: what a failed attempt left behind is overwritten, and bytes whose sync
     /// failed are written again rather than trusted.
     fn flush(&mut self) -> io::Result<()> {
-        self.file.set_len(self.length)?;
-        self.file.write_all_at(&self.backlog, self.length)?;
+        if self.backlog.is_empty() {
+            return Ok(());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            empty => empty.insert(create(&self.path)?),
+        };
+        file.set_len(self.length)?;
+        file.write_all_at(&self.backlog, self.length)?;
         if self.sync {
-            self.file.sync_data()?;
+            file.sync_data()?;
         }
         self.length += self.backlog.len() as u64;
         self.backlog.clear();
@@ -56,22 +76,49 @@ impl Segment {
     }
 }
 
-fn run(mut segment: Segment, jobs: &Receiver<Job>, state: &Mutex<DiskState>) {
-    while let Ok(Job::Append(bytes, commit)) = jobs.recv() {
-        segment.backlog.extend_from_slice(&bytes);
-        let outcome = segment.flush();
-        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        match outcome {
-            Ok(()) => {
-                state.durable = commit;
-                state.failure = None;
-            }
-            Err(error) => {
-                state.failure = Some(format!(
-                    "{} bytes could not be written to {}: {error}; they are kept in memory and tried again with each commit",
-                    segment.backlog.len(),
-                    segment.path.display()
-                ));
+/// Segments that are not wholly on disk, oldest first; the last one is open.
+struct Segments(VecDeque<Segment>);
+
+impl Segments {
+    fn flush(&mut self) -> io::Result<()> {
+        for segment in &mut self.0 {
+            segment.flush()?;
+        }
+        let finished = self.0.len().saturating_sub(1);
+        self.0.drain(..finished);
+        Ok(())
+    }
+
+    fn run(mut self, jobs: &Receiver<Job>, state: &Mutex<DiskState>, sync: bool) {
+        loop {
+            let commit = match jobs.recv() {
+                Ok(Job::Append(bytes, commit)) => {
+                    if let Some(open) = self.0.back_mut() {
+                        open.backlog.extend_from_slice(&bytes);
+                    }
+                    commit
+                }
+                Ok(Job::Rotate(path)) => {
+                    self.0.push_back(Segment { file: None, path, length: 0, backlog: Vec::new(), sync });
+                    continue;
+                }
+                Ok(Job::Stop) | Err(_) => return,
+            };
+            let outcome = self.flush();
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            match outcome {
+                Ok(()) => {
+                    state.durable = commit;
+                    state.failure = None;
+                }
+                Err(error) => {
+                    let waiting: usize = self.0.iter().map(|segment| segment.backlog.len()).sum();
+                    let path = self.0.iter().find(|segment| !segment.backlog.is_empty()).map(|segment| &segment.path);
+                    state.failure = Some(format!(
+                        "{waiting} bytes could not be written to {}: {error}; they are kept in memory and tried again with each commit",
+                        path.map_or_else(String::new, |path| path.display().to_string())
+                    ));
+                }
             }
         }
     }
@@ -83,23 +130,15 @@ impl JournalWriter {
     /// # Errors
     /// `ERR_LEDGER_IO` when the file cannot be created.
     pub fn create(path: &Path, sync: bool) -> Result<Self> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .map_err(|error| MeterError::io("create the segment", path, &error))?;
-        if let Some(folder) = path.parent() {
-            // The name must survive a power cut as well as the bytes.
-            let synced = File::open(folder).and_then(|folder| folder.sync_all());
-            synced.map_err(|error| MeterError::io("sync the folder", folder, &error))?;
-        }
-        let segment = Segment { file, path: path.to_owned(), length: 0, backlog: Vec::new(), sync };
+        let file = create(path).map_err(|error| MeterError::io("create the segment", path, &error))?;
+        let segment = Segment { file: Some(file), path: path.to_owned(), length: 0, backlog: Vec::new(), sync };
+        let segments = Segments(VecDeque::from([segment]));
         let (jobs, receiver) = channel();
         let state = Arc::new(Mutex::new(DiskState::default()));
         let shared = Arc::clone(&state);
         let thread = std::thread::Builder::new()
             .name("swift-journal".to_owned())
-            .spawn(move || run(segment, &receiver, &shared))
+            .spawn(move || segments.run(&receiver, &shared, sync))
             .map_err(|error| MeterError::io("start the writer for", path, &error))?;
         Ok(Self { jobs, state, thread: Some(thread) })
     }
@@ -108,6 +147,11 @@ impl JournalWriter {
     pub fn append(&self, bytes: Vec<u8>, commit: u64) {
         // The thread lives as long as `self`; a send can only fail after it panicked, which `state` shows.
         let _ = self.jobs.send(Job::Append(bytes, commit));
+    }
+
+    /// Put what follows into a new segment.
+    pub fn rotate(&self, path: PathBuf) {
+        let _ = self.jobs.send(Job::Rotate(path));
     }
 
     /// What the disk holds now.

@@ -41,7 +41,7 @@ impl SourceReader for CpuTimeModel {
             self.total_count += power * elapsed * 1000;
         }
         self.last = Some(*usage);
-        Ok(RawReading { monotonic_ns: usage.monotonic_ns, raw: self.total_count })
+        Ok(RawReading::new(usage.monotonic_ns, self.total_count))
     }
 }
 

@@ -14,6 +14,20 @@ pub enum SourceKind {
     RaplMmio,
     /// The platform zone of RAPL.
     Psys,
+    /// Energy counter of an NVIDIA GPU.
+    NvmlCounter,
+    /// Power samples of an NVIDIA driver's buffer.
+    NvmlSamples,
+    /// Power of an NVIDIA GPU, polled.
+    NvmlPower,
+    /// Energy counter of an AMD GPU.
+    AmdCounter,
+    /// Energy or power sensor of the kernel's hardware monitor.
+    Hwmon,
+    /// The battery.
+    Battery,
+    /// A meter at the plug, replayed from a file.
+    Meter,
     /// Power modelled from CPU time.
     CpuTimeModel,
     /// Power modelled from installed memory.
@@ -37,6 +51,10 @@ pub enum Scope {
     Uncore,
     /// Memory.
     Dram,
+    /// A module of CPU, GPU and memory with one counter.
+    Module,
+    /// A graphics processor with its memory.
+    Gpu,
 }
 
 /// How the number came to be.
@@ -45,6 +63,8 @@ pub enum Scope {
 pub enum Provenance {
     /// Difference of two counter readings.
     MeasuredCounter,
+    /// Power readings, integrated.
+    IntegratedPower,
     /// A named model.
     Modelled,
 }
@@ -97,6 +117,6 @@ pub struct SourceDescriptor {
 impl SourceDescriptor {
     /// Whether its energy is measured, not modelled.
     pub fn is_measured(&self) -> bool {
-        self.provenance == Provenance::MeasuredCounter
+        self.provenance != Provenance::Modelled
     }
 }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::descriptor::{Scope, SourceDescriptor, SourceState};
-use super::{OpenSource, cpu_table, cpu_time, memory, perf, powercap, scope_tree};
+use super::nvml::{self, NvmlOptions};
+use super::{OpenSource, amdsmi, cpu_table, cpu_time, hwmon, memory, perf, powercap, scope_tree};
 use crate::usage::UsageReader;
 
 /// Where to look.
@@ -12,6 +13,15 @@ pub struct DiscoverOptions {
     /// Read this powercap tree instead of perf events and the system's tree. Default: environment variable
     /// `SWIFT_POWERCAP_ROOT`, else the system.
     pub powercap_root: Option<PathBuf>,
+    /// Read these hardware monitors instead of `/sys/class/hwmon`. Default: environment variable `SWIFT_HWMON_ROOT`,
+    /// else the system's, unless a powercap tree is given.
+    pub hwmon_root: Option<PathBuf>,
+    /// The same for `/sys/class/power_supply`: `SWIFT_POWER_SUPPLY_ROOT`.
+    pub power_supply_root: Option<PathBuf>,
+    /// AMD's management library. Default: environment variable `SWIFT_AMDSMI_LIBRARY`, else `libamd_smi.so`.
+    pub amdsmi_library: Option<PathBuf>,
+    /// NVIDIA's library and the devices this process uses.
+    pub nvml: NvmlOptions,
 }
 
 /// What was found.
@@ -21,6 +31,9 @@ pub struct Discovery {
     /// Every source, usable or not.
     pub descriptors: Vec<SourceDescriptor>,
 }
+
+/// Where scaphandre's hosts mount a guest's powercap tree.
+const GUEST_ROOT: &str = "/var/scaphandre";
 
 type Opened = (Vec<SourceDescriptor>, Vec<OpenSource>);
 
@@ -39,6 +52,8 @@ fn open_all<T>(
         }
         match open(item) {
             Ok(source) => opened.push(source),
+            // Shown and not read: another program's.
+            Err(_) if descriptor.state == SourceState::ShownOnly => {}
             Err(reason) => {
                 descriptor.state = SourceState::Unavailable;
                 descriptor.reason = reason;
@@ -81,14 +96,54 @@ pub fn discover(options: &DiscoverOptions) -> Discovery {
             if covers(&open, Scope::Package) {
                 (descriptors, open)
             } else {
-                let (more, open) = open_powercap(Path::new(powercap::DEFAULT_ROOT));
+                let (more, mut open) = open_powercap(Path::new(powercap::DEFAULT_ROOT));
                 descriptors.extend(more);
-                (descriptors, open)
+                if covers(&open, Scope::Package) {
+                    (descriptors, open)
+                } else {
+                    // What a host gives its guest of its own counters.
+                    let guest = std::env::var_os("SWIFT_GUEST_POWERCAP_ROOT").map(PathBuf::from);
+                    let (more, more_open) = open_powercap(&guest.unwrap_or_else(|| GUEST_ROOT.into()));
+                    descriptors.extend(more);
+                    open.extend(more_open);
+                    (descriptors, open)
+                }
             }
         }
     };
+    let (more, gpus) = open_all(nvml::devices(&options.nvml), |device| device.descriptor.clone(), nvml::open);
+    descriptors.extend(more);
+    open.extend(gpus);
     // perf events of a package the powercap tree then supplied stay listed as unavailable, with their reason.
     let usage = UsageReader::open().read();
+    let amd = amdsmi::devices(options.amdsmi_library.as_deref());
+    let (more, amd) = open_all(amd, |device| device.descriptor.clone(), amdsmi::open);
+    descriptors.extend(more);
+    let amd_is_counted = !amd.is_empty();
+    open.extend(amd);
+    let place = |given: &Option<PathBuf>, variable: &str, system: &str| {
+        let named = given.clone().or_else(|| std::env::var_os(variable).map(PathBuf::from));
+        named.or_else(|| root.is_none().then(|| system.into()))
+    };
+    let monitors = place(&options.hwmon_root, "SWIFT_HWMON_ROOT", hwmon::DEFAULT_ROOT);
+    let supplies = place(&options.power_supply_root, "SWIFT_POWER_SUPPLY_ROOT", hwmon::SUPPLY_ROOT);
+    let mut sensors = monitors.map(|root| hwmon::sensors(&root)).unwrap_or_default();
+    sensors.extend(supplies.map(|root| hwmon::batteries(&root)).unwrap_or_default());
+    // The kernel's sensors of a GPU whose counter is read are the same joules again.
+    let again = |sensor: &&mut hwmon::Sensor| amd_is_counted && sensor.descriptor.scope == Scope::Gpu;
+    for sensor in sensors.iter_mut().filter(again) {
+        sensor.descriptor.state = SourceState::ShownOnly;
+        sensor.descriptor.reason = "the GPU's own counter is read".to_owned();
+    }
+    let (more, sensors) = open_all(sensors, |sensor| sensor.descriptor.clone(), hwmon::open);
+    descriptors.extend(more);
+    open.extend(sensors);
+    let covers = |open: &[OpenSource], scope| {
+        let counted = |source: &OpenSource, scope| {
+            source.descriptor.scope == scope && source.descriptor.state == SourceState::Included
+        };
+        covers(open, scope) || open.iter().any(|source| counted(source, Scope::Module) || counted(source, Scope::Wall))
+    };
     if !covers(&open, Scope::Package) && !covers(&open, Scope::Platform) {
         let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let power = cpu_table::thread_power(&cpu_table::parse_cpuinfo(&cpuinfo));

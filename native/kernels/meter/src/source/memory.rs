@@ -19,7 +19,7 @@ impl SourceReader for MemoryModel {
     fn read(&mut self, usage: &MachineUsage) -> Result<RawReading, String> {
         let start = *self.start_ns.get_or_insert(usage.monotonic_ns);
         let elapsed = u128::from(usage.monotonic_ns.saturating_sub(start));
-        Ok(RawReading { monotonic_ns: usage.monotonic_ns, raw: self.nanowatts * elapsed * 1000 })
+        Ok(RawReading::new(usage.monotonic_ns, self.nanowatts * elapsed * 1000))
     }
 }
 

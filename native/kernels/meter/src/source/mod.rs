@@ -1,13 +1,19 @@
 //! Energy sources: what can be read on this machine, and what part of it each source covers.
 
+pub mod amdsmi;
 pub mod cpu_table;
 pub mod cpu_time;
 pub mod descriptor;
 pub mod discover;
+pub mod dynamic;
+pub mod hwmon;
+pub mod integrate;
 pub mod memory;
+pub mod nvml;
 pub mod perf;
 pub mod powercap;
 pub mod scope_tree;
+pub mod threaded;
 
 use crate::counter::WrappingCounter;
 use crate::unit::EnergyUnit;
@@ -21,6 +27,15 @@ pub struct RawReading {
     pub monotonic_ns: u64,
     /// Cumulative count in the source's unit, before wrap handling.
     pub raw: u128,
+    /// What passed since the reading before is not known: this one is a new starting point.
+    pub restart: bool,
+}
+
+impl RawReading {
+    /// A reading that continues the one before.
+    pub fn new(monotonic_ns: u64, raw: u128) -> Self {
+        Self { monotonic_ns, raw, restart: false }
+    }
 }
 
 /// Reads one cumulative source.
@@ -30,6 +45,11 @@ pub trait SourceReader: Send {
     /// # Errors
     /// The reason as text. A failed read is no sample: the next good one covers the time.
     fn read(&mut self, usage: &MachineUsage) -> Result<RawReading, String>;
+
+    /// Everything since the last call, in order; may be nothing. A reader with a thread of its own overrides it.
+    fn drain(&mut self, usage: &MachineUsage) -> Vec<Result<RawReading, String>> {
+        vec![self.read(usage)]
+    }
 }
 
 /// How the active part of a source's energy is divided between this process and others.
@@ -39,6 +59,18 @@ pub enum Attribution {
     CpuTime,
     /// By resident memory of this process; the rest of the memory counts as idle.
     ResidentMemory,
+    /// A device of its own, of which this process has `own` of `of` equal parts.
+    Device {
+        /// Parts of this process.
+        own: u32,
+        /// Parts of the device.
+        of: u32,
+    },
+}
+
+impl Attribution {
+    /// A device that no other program uses.
+    pub const WHOLE_DEVICE: Self = Self::Device { own: 1, of: 1 };
 }
 
 /// A source ready to be sampled.

@@ -145,7 +145,7 @@ mod linux {
         fn read(&mut self, _usage: &MachineUsage) -> Result<RawReading, String> {
             let mut bytes = [0_u8; 8];
             self.file.read_exact(&mut bytes).map_err(|error| format!("{}: {error}", self.name))?;
-            Ok(RawReading { monotonic_ns: monotonic_nanoseconds(), raw: u128::from(u64::from_ne_bytes(bytes)) })
+            Ok(RawReading::new(monotonic_nanoseconds(), u128::from(u64::from_ne_bytes(bytes))))
         }
     }
 

@@ -144,7 +144,7 @@ impl SourceReader for PowercapReader {
         let text = String::from_utf8_lossy(&buffer[..length]);
         let microjoules: u128 =
             text.trim().parse().map_err(|_| format!("{}: not a number: {:?}", self.path.display(), text.trim()))?;
-        Ok(RawReading { monotonic_ns, raw: microjoules * 1000 })
+        Ok(RawReading::new(monotonic_ns, microjoules * 1000))
     }
 }
 

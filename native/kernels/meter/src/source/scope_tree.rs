@@ -8,6 +8,14 @@ fn decide(index: usize, all: &[SourceDescriptor]) -> (SourceState, String) {
     if !readable(source) {
         return (SourceState::Unavailable, source.reason.clone());
     }
+    // Another program's device, or a sensor whose place is not known.
+    if source.state == SourceState::ShownOnly {
+        return (SourceState::ShownOnly, source.reason.clone());
+    }
+    let inside = |other: &SourceDescriptor| matches!(other.scope, Scope::Package | Scope::Gpu | Scope::Module);
+    if source.scope == Scope::Wall && all.iter().any(|other| inside(other) && other.is_measured() && readable(other)) {
+        return (SourceState::ShownOnly, "the whole machine: holds what is measured in parts beside it".to_owned());
+    }
     if source.kind == SourceKind::RaplMmio {
         let twin = all
             .iter()

@@ -91,7 +91,7 @@ impl FakeTree {
 
 /// Discover in the fake tree.
 pub fn discover_in(root: &Path) -> Discovery {
-    discover(&DiscoverOptions { powercap_root: Some(root.to_owned()) })
+    discover(&DiscoverOptions { powercap_root: Some(root.to_owned()), ..DiscoverOptions::default() })
 }
 
 /// A book fed from a fake tree with a virtual clock.
@@ -100,6 +100,8 @@ pub struct VirtualMeter {
     pub book: Book,
     pub paths: PathTable,
     pub now_ns: u64,
+    /// Wall clock set forward by so much.
+    pub wall_ms: u64,
     readers: Vec<Box<dyn SourceReader>>,
     usage: MachineUsage,
     marks: Vec<MarkRecord>,
@@ -117,6 +119,7 @@ impl VirtualMeter {
             book,
             paths: PathTable::new(),
             now_ns: 0,
+            wall_ms: 0,
             readers,
             usage: MachineUsage { cpu_count: 2, ..MachineUsage::default() },
             marks: Vec::new(),
@@ -142,6 +145,15 @@ impl VirtualMeter {
         }
     }
 
+    /// The machine sleeps: the monotonic clock stands, the wall clock and the counters go on.
+    pub fn sleep(&mut self, duration_ns: u64, watts: u128) {
+        self.usage.asleep_ns += duration_ns;
+        for zone in &mut self.tree.zones {
+            zone.total += u128::from(duration_ns) * watts;
+            zone.show();
+        }
+    }
+
     /// Read all zones now.
     pub fn sample(&mut self) {
         self.usage.monotonic_ns = self.now_ns;
@@ -156,7 +168,13 @@ impl VirtualMeter {
         });
         let readings = readings.collect();
         let marks = std::mem::take(&mut self.marks);
-        self.book.ingest(Tick { usage, readings, marks, unix_ms: now / 1_000_000, paths: &self.paths });
+        self.book.ingest(Tick {
+            usage,
+            readings,
+            marks,
+            unix_ms: (now + usage.asleep_ns) / 1_000_000 + self.wall_ms,
+            paths: &self.paths,
+        });
         assert_eq!(self.book.find_imbalance(&self.paths), None);
     }
 

@@ -256,3 +256,54 @@ impl Dots<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::gemm::tests::{Owned, TestRandom};
+    use crate::cpu::isa::Isa;
+    use crate::cpu::pool::Pool;
+
+    /// A sum of K products rounded at each step errs by at most K·2^-24·Σ|x||w|. In bf16 mode x and w are rounded to
+    /// bf16 before the product here too, so that only the sum differs.
+    #[test]
+    fn few_rows_equal_a_plain_sum_for_every_format_and_instruction_set() {
+        let pool = Pool::new(2);
+        let mut random = TestRandom(4);
+        for (rows, depth, columns) in [(1, 64, 3), (1, 128, 130), (2, 96, 5), (3, 70, 17), (5, 1100, 9), (8, 256, 33)] {
+            let x = random.values(rows * depth);
+            for owned in Owned::formats(&mut random, depth * columns) {
+                let weight = Matrix::new(owned.elements(), columns, depth);
+                let mut plain = vec![0.0f32; depth * columns];
+                for column in 0..columns {
+                    load_f32(Isa::Portable, &weight, column, 0, &mut plain[column * depth..(column + 1) * depth]);
+                }
+                for isa in Isa::available() {
+                    for compute in ComputeDtype::ALL {
+                        let gemm = Gemm::new(&pool, isa, compute);
+                        let (mut x_used, mut w_used) = (x.clone(), plain.clone());
+                        if compute == ComputeDtype::Bf16 {
+                            round_in_place(Isa::Portable, &mut x_used);
+                            round_in_place(Isa::Portable, &mut w_used);
+                        }
+                        let bias: Vec<f32> = (0..columns).map(|index| index as f32).collect();
+                        let mut c = vec![f32::NAN; rows * columns];
+                        few_rows(&gemm, &Matrix::f32(&x, rows, depth), &weight, 0.5, Start::Bias(&bias), &mut c);
+                        for row in 0..rows {
+                            for column in 0..columns {
+                                let terms = (0..depth).map(|k| {
+                                    f64::from(x_used[row * depth + k]) * f64::from(w_used[column * depth + k])
+                                });
+                                let size: f64 = terms.clone().map(f64::abs).sum();
+                                let expected = f64::from(bias[column]) + 0.5 * terms.sum::<f64>();
+                                let error = (f64::from(c[row * columns + column]) - expected).abs();
+                                let bound = (depth as f64 + 2.0) * 2f64.powi(-24) * (size + f64::from(bias[column]));
+                                assert!(error <= bound, "{} {rows}x{depth}x{columns}: {error} > {bound}", isa.name());
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The book's division of an interval: first between tenants, then over the phases of this process. What the phases
+//! get is amended when more is known; the interval itself never changes.
+
+use crate::accounts::{AccountKind, Balance};
+use crate::attribution::{self, Shares};
+use crate::book::Book;
+use crate::path_table::{PathTable, ROOT};
+use crate::regression::report::FitReport;
+use crate::regression::row::{Row, Share};
+use crate::regression::window::Parts;
+use crate::source::Attribution;
+use crate::split::largest_remainder;
+use crate::usage::MachineUsage;
+
+fn balance(nanojoules: u128, spread: u128) -> Balance {
+    Balance { nanojoules, below: spread.min(nanojoules), above: spread }
+}
+
+fn account(share: &Share) -> (AccountKind, u32) {
+    // A phase that ended so many phases ago that it is forgotten has no path any more.
+    (if share.path == ROOT { AccountKind::Unattributed } else { AccountKind::Phase }, share.path)
+}
+
+impl Book {
+    /// Divide the interval of a source between two readings.
+    pub(crate) fn divide(
+        &mut self,
+        index: usize,
+        (start_ns, before): (u64, &MachineUsage),
+        (end_ns, after): (u64, &MachineUsage),
+        nanojoules: u128,
+        paths: &PathTable,
+    ) {
+        let source = &self.sources[index];
+        let rule = source.attribution;
+        let Shares { own, idle, others, overhead } =
+            attribution::divide(nanojoules, rule, source.idle_nanowatts, self.exclusive, before, after);
+        let power = nanojoules * 1_000_000_000 / u128::from(end_ns - start_ns);
+        let jump = source.previous_nanowatts.map_or(0, |previous| previous.abs_diff(power));
+        let mut row = Row::new(start_ns, end_ns, own, jump, &self.timeline, paths);
+        self.credit_idle(index, idle, &row, paths);
+        let parts = self.windows[index].parts(&row);
+        self.amend(index, &mut row, &parts, paths);
+        let plain = |nanojoules| balance(nanojoules, 0);
+        self.accounts.credit(index, AccountKind::OtherTenants, ROOT, plain(others), paths);
+        self.accounts.credit(index, AccountKind::Overhead, ROOT, plain(overhead), paths);
+        // A share of memory is a share of constant power: time splits it exactly.
+        if rule != Attribution::ResidentMemory && self.windows[index].push(row) {
+            self.refit(index, paths);
+        }
+    }
+
+    /// Idle power is one number: time splits it.
+    fn credit_idle(&mut self, index: usize, idle: u128, row: &Row, paths: &PathTable) {
+        let weights: Vec<u128> = row.shares.iter().map(|share| share.weight).collect();
+        for (share, part) in row.shares.iter().zip(largest_remainder(idle, &weights)) {
+            self.accounts.credit(index, AccountKind::Idle, share.path, balance(part, 0), paths);
+            let mut token = share.owner;
+            while let Some(instance) = token.and_then(|token| self.timeline.instance_mut(token)) {
+                instance.idle[index] += part;
+                token = instance.parent;
+            }
+        }
+    }
+
+    /// Credit `parts` instead of what the row was credited before.
+    fn amend(&mut self, index: usize, row: &mut Row, parts: &Parts, paths: &PathTable) {
+        for (share, (nanojoules, spread)) in row.shares.iter_mut().zip(&parts.shares) {
+            if (share.nanojoules, share.spread) == (*nanojoules, *spread) {
+                continue;
+            }
+            let from = balance(share.nanojoules, share.spread);
+            self.accounts.amend(index, account(share), from, balance(*nanojoules, *spread), paths);
+            let mut token = share.owner;
+            while let Some(instance) = token.and_then(|token| self.timeline.instance_mut(token)) {
+                instance.active[index] = instance.active[index] + nanojoules - share.nanojoules;
+                token = instance.parent;
+            }
+            (share.nanojoules, share.spread) = (*nanojoules, *spread);
+        }
+        for (span, edge) in row.spans.iter_mut().zip(&parts.edges) {
+            if let Some(instance) = self.timeline.instance_mut(span.token) {
+                instance.edge[index] = instance.edge[index] + edge - span.edge;
+            }
+            span.edge = *edge;
+        }
+    }
+
+    /// Fit a source's window again and move what the new fit splits differently. Sums do not change.
+    fn refit(&mut self, index: usize, paths: &PathTable) {
+        if !self.windows[index].fit() {
+            return;
+        }
+        for at in 0..self.windows[index].rows().len() {
+            let window = &mut self.windows[index];
+            if !window.rows()[at].is_mixed() {
+                continue;
+            }
+            let mut row = window.rows()[at].clone();
+            let parts = window.parts(&row);
+            self.amend(index, &mut row, &parts, paths);
+            *self.windows[index].row_mut(at) = row;
+        }
+    }
+
+    /// Fit every window that has news: before totals are final.
+    pub fn refit_all(&mut self, paths: &PathTable) {
+        for index in 0..self.windows.len() {
+            if self.windows[index].is_stale() {
+                self.refit(index, paths);
+            }
+        }
+    }
+
+    /// What the fits of the included sources are worth.
+    pub fn fits(&self, paths: &PathTable) -> Vec<FitReport> {
+        let name = |class| paths.class_name(class).to_owned();
+        let sources = self.sources.iter().zip(&self.windows).filter(|(source, _)| source.is_included());
+        sources.filter_map(|(source, window)| window.report(&source.descriptor.id, name)).collect()
+    }
+}

@@ -1,0 +1,281 @@
+//! Powers by class and ramp knot from a window of rows, with their covariance.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::linear::{condition, non_negative};
+use super::row::{Cell, Row};
+use super::{CLASSES_FITTED, FEWEST_KNOTS, KNOTS};
+use crate::path_table::ClassId;
+
+/// Neighbouring knots of a ramp differ by this much of the mean power: the strength of the ridge between them.
+const RIDGE_SHARE: f64 = 0.7;
+
+/// Powers lie around the mean within this many times the mean, before anything is known.
+const PRIOR_SHARE: f64 = 3.0;
+
+/// Relative noise assumed before the residuals tell.
+const FIRST_NOISE: f64 = 0.05;
+
+/// Rounds of fitting noise and powers in turn.
+const ROUNDS: usize = 4;
+
+/// What a window of rows says about powers.
+#[derive(Debug, Clone)]
+pub struct Fit {
+    /// Columns of each class; later knots share the last one.
+    knots: usize,
+    /// First column of each class.
+    columns: HashMap<ClassId, usize>,
+    /// Watts by column.
+    powers: Vec<f64>,
+    /// Their covariance.
+    covariance: Vec<f64>,
+    /// Standard deviation of a row around its estimate, relative to it.
+    pub noise: f64,
+    /// Root mean square of the residuals, joules.
+    pub residual: f64,
+    /// Condition number of the scaled design, without the ridge that makes it solvable.
+    pub condition: f64,
+    /// Rows used.
+    pub rows: usize,
+    /// Seconds by class.
+    pub seconds: BTreeMap<ClassId, f64>,
+    /// Gram matrix of the last round, prior included.
+    gram: Vec<f64>,
+    /// Weight of the ridge in it.
+    ridge: f64,
+}
+
+/// One row against a fit.
+pub struct Estimate {
+    /// Joules by cell.
+    pub cells: Vec<f64>,
+    /// Joules by share.
+    pub shares: Vec<f64>,
+    /// Their sum.
+    pub whole: f64,
+}
+
+impl Estimate {
+    /// Whether one power explains the whole row: then time splits it, exactly.
+    pub fn is_even(&self, row: &Row) -> bool {
+        let powers = || row.cells.iter().zip(&self.cells).map(|(cell, energy)| energy / cell.seconds);
+        let (low, high) =
+            powers().fold((f64::INFINITY, 0.0_f64), |(low, high), power| (low.min(power), high.max(power)));
+        high - low <= 1e-6 * high
+    }
+}
+
+fn joules(row: &Row) -> f64 {
+    row.nanojoules as f64 / 1e9
+}
+
+/// Seconds by class, and the first column of each; the smallest classes beyond the limit share one.
+fn assign_columns<'a>(
+    rows: impl Iterator<Item = &'a Row>,
+    knots: usize,
+) -> (BTreeMap<ClassId, f64>, HashMap<ClassId, usize>) {
+    let mut seconds: BTreeMap<ClassId, f64> = BTreeMap::new();
+    for cell in rows.flat_map(|row| &row.cells) {
+        *seconds.entry(cell.class).or_default() += cell.seconds;
+    }
+    let mut order: Vec<(ClassId, f64)> = seconds.iter().map(|(class, time)| (*class, *time)).collect();
+    order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    let column = |(index, (class, _)): (usize, (ClassId, f64))| (class, index.min(CLASSES_FITTED - 1) * knots);
+    (seconds, order.into_iter().enumerate().map(column).collect())
+}
+
+impl Fit {
+    /// Fit the rows with as many knots as they call for; `None` while they are fewer than the unknowns.
+    pub fn new<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> Option<Self> {
+        // Bayesian information criterion: another knot must earn its columns.
+        let cost = |fit: &Self| {
+            let count = fit.rows as f64;
+            2.0 * count * fit.noise.ln() + fit.size() as f64 * count.ln()
+        };
+        let fits = (FEWEST_KNOTS..=KNOTS).filter_map(|knots| Self::with_knots(rows.clone(), knots));
+        let mut best = fits.min_by(|a, b| cost(a).total_cmp(&cost(b)))?;
+        best.condition = condition(&best.without_ridge(), best.size());
+        Some(best)
+    }
+
+    fn with_knots<'a>(rows: impl Iterator<Item = &'a Row> + Clone, knots: usize) -> Option<Self> {
+        let (seconds, columns) = assign_columns(rows.clone(), knots);
+        let size = columns.values().max().map_or(0, |last| last + knots);
+        let count = rows.clone().count();
+        let total: f64 = rows.clone().map(joules).sum();
+        let duration: f64 = seconds.values().sum();
+        if count < 12 || count <= columns.len() || total <= 0.0 || duration <= 0.0 {
+            return None;
+        }
+        let (mean_power, mean_row) = (total / duration, total / count as f64);
+        let mut fit = Self {
+            knots,
+            columns,
+            powers: vec![mean_power; size],
+            covariance: Vec::new(),
+            noise: FIRST_NOISE,
+            residual: 0.0,
+            condition: 1.0,
+            rows: count,
+            seconds,
+            gram: Vec::new(),
+            ridge: (RIDGE_SHARE * mean_power).powi(-2),
+        };
+        let designs: Vec<(Vec<(usize, f64)>, f64)> = rows.map(|row| (fit.design(row), joules(row))).collect();
+        for _ in 0..ROUNDS {
+            let mut gram = vec![0.0; size * size];
+            let mut right = vec![0.0; size];
+            for (design, energy) in &designs {
+                let weight = 1.0 / (fit.variance(design, mean_row) * fit.noise * fit.noise);
+                for (column, time) in design {
+                    right[*column] += weight * energy * time;
+                    for (other, other_time) in design {
+                        gram[column * size + other] += weight * time * other_time;
+                    }
+                }
+            }
+            fit.add_prior(&mut gram, &mut right, mean_power);
+            (fit.powers, fit.covariance) = non_negative(&gram, &right)?;
+            fit.gram = gram;
+            let mut weighted = 0.0;
+            let mut plain = 0.0;
+            for (design, energy) in &designs {
+                let residual = energy - fit.predict(design);
+                weighted += residual * residual / fit.variance(design, mean_row);
+                plain += residual * residual;
+            }
+            let freedom = count.saturating_sub(size).max(count / 4).max(1) as f64;
+            fit.noise = (weighted / freedom).sqrt().max(1e-4);
+            fit.residual = (plain / count as f64).sqrt();
+        }
+        Some(fit)
+    }
+
+    fn cell_column(&self, first: usize, cell: &Cell) -> usize {
+        first + usize::from(cell.knot).min(self.knots - 1)
+    }
+
+    /// Columns of each class.
+    pub fn knots(&self) -> usize {
+        self.knots
+    }
+
+    fn design(&self, row: &Row) -> Vec<(usize, f64)> {
+        let mut design: Vec<(usize, f64)> = Vec::with_capacity(row.cells.len());
+        for cell in &row.cells {
+            let column = self.cell_column(self.columns[&cell.class], cell);
+            match design.iter_mut().find(|(known, _)| *known == column) {
+                Some((_, time)) => *time += cell.seconds,
+                None => design.push((column, cell.seconds)),
+            }
+        }
+        design
+    }
+
+    fn predict(&self, design: &[(usize, f64)]) -> f64 {
+        design.iter().map(|(column, time)| self.powers[*column] * time).sum()
+    }
+
+    /// Variance of a row in units of `noise²`: noise grows with energy, with a floor so that cheap rows do not rule.
+    fn variance(&self, design: &[(usize, f64)], mean_row: f64) -> f64 {
+        self.predict(design).powi(2) + (0.2 * mean_row).powi(2)
+    }
+
+    /// Gram matrix of the data, the ridge between knots taken off again.
+    fn without_ridge(&self) -> Vec<f64> {
+        let size = self.size();
+        let mut gram = self.gram.clone();
+        for column in (0..size).filter(|column| column % self.knots > 0) {
+            let before = column - 1;
+            gram[column * size + column] -= self.ridge;
+            gram[before * size + before] -= self.ridge;
+            gram[column * size + before] += self.ridge;
+            gram[before * size + column] += self.ridge;
+        }
+        gram
+    }
+
+    fn add_prior(&self, gram: &mut [f64], right: &mut [f64], mean_power: f64) {
+        let size = right.len();
+        let weak = (PRIOR_SHARE * mean_power).powi(-2);
+        let ridge = self.ridge;
+        for column in 0..size {
+            gram[column * size + column] += weak;
+            right[column] += weak * mean_power;
+            if column % self.knots > 0 {
+                let before = column - 1;
+                gram[column * size + column] += ridge;
+                gram[before * size + before] += ridge;
+                gram[column * size + before] -= ridge;
+                gram[before * size + column] -= ridge;
+            }
+        }
+    }
+
+    /// First column of a class.
+    pub fn column(&self, class: ClassId) -> Option<usize> {
+        self.columns.get(&class).copied()
+    }
+
+    /// Watts at a class's last knot: its power once the ramp is over.
+    pub fn steady_watts(&self, class: ClassId) -> Option<f64> {
+        self.column(class).map(|column| self.powers[column + self.knots - 1])
+    }
+
+    /// Number of unknowns.
+    pub fn size(&self) -> usize {
+        self.powers.len()
+    }
+
+    /// Gram matrix of the data.
+    pub fn gram(&self) -> Vec<f64> {
+        self.without_ridge()
+    }
+
+    /// Estimate a row; `None` when it has a class the fit has not seen, or no energy is expected at all.
+    pub fn estimate(&self, row: &Row) -> Option<Estimate> {
+        let mut cells = Vec::with_capacity(row.cells.len());
+        let mut shares = vec![0.0; row.shares.len()];
+        for cell in &row.cells {
+            let energy = self.powers[self.cell_column(self.column(cell.class)?, cell)] * cell.seconds;
+            shares[cell.share as usize] += energy;
+            cells.push(energy);
+        }
+        let whole: f64 = shares.iter().sum();
+        (whole > 0.0).then_some(Estimate { cells, shares, whole })
+    }
+
+    /// How the part of the shares for which `inside` holds changes with the powers, added to `gradient`; returns the
+    /// variance of the part by the row's own noise (joules²). The row's energy is known, so a row that lies wholly
+    /// inside or outside has neither.
+    pub fn add_sensitivity(
+        &self,
+        row: &Row,
+        estimate: &Estimate,
+        inside: impl Fn(usize) -> bool,
+        gradient: &mut [f64],
+    ) -> f64 {
+        let part: f64 = (0..row.shares.len()).filter(|share| inside(*share)).map(|share| estimate.shares[share]).sum();
+        let rest = estimate.whole - part;
+        let scale = joules(row) / (estimate.whole * estimate.whole);
+        for cell in &row.cells {
+            let column = self.cell_column(self.columns[&cell.class], cell);
+            let slope = if inside(cell.share as usize) { rest } else { -part };
+            gradient[column] += scale * slope * cell.seconds;
+        }
+        2.0 * (self.noise * scale * part * rest).powi(2)
+    }
+
+    /// gᵀΣg.
+    pub fn variance_along(&self, gradient: &[f64]) -> f64 {
+        let size = self.size();
+        let mut sum = 0.0;
+        for row in (0..size).filter(|row| gradient[*row] != 0.0) {
+            for column in (0..size).filter(|column| gradient[*column] != 0.0) {
+                sum += gradient[row] * self.covariance[row * size + column] * gradient[column];
+            }
+        }
+        sum.max(0.0)
+    }
+}

@@ -1,0 +1,147 @@
+//! The rolling window of one source: keeps rows, fits them now and then, and says what each part becomes.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::fit::Fit;
+use super::report::{ClassSum, FitReport, merge_classes};
+use super::row::Row;
+use super::{CONDITION_LIMIT, WINDOW_ROWS, Z95};
+use crate::path_table::ClassId;
+use crate::split::largest_remainder;
+
+/// Rows between two fits once the window is long: the cost of fitting stays far below that of reading.
+const LONGEST_WAIT: usize = 64;
+
+/// Parts of one row: nanojoules and spread by share, edge by span.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts {
+    /// (nanojoules, spread) in the order of the row's shares.
+    pub shares: Vec<(u128, u128)>,
+    /// In the order of the row's spans.
+    pub edges: Vec<u128>,
+}
+
+/// See the module's description.
+#[derive(Default)]
+pub struct Window {
+    rows: VecDeque<Row>,
+    fit: Option<Fit>,
+    since_fit: usize,
+    /// Half-width of a class's sum over its energy in mixed rows.
+    relative: BTreeMap<ClassId, f64>,
+}
+
+fn to_nanojoules(joules: f64) -> u128 {
+    (joules.max(0.0) * 1e9).round() as u128
+}
+
+impl Window {
+    /// Parts of a row by the present fit; by time while there is none.
+    pub fn parts(&self, row: &Row) -> Parts {
+        let Some((fit, estimate)) = self.fit.as_ref().and_then(|fit| Some((fit, fit.estimate(row)?))) else {
+            return by_time(row);
+        };
+        // Joules times 2⁶⁰ over the row's: integers as fine as the estimate itself.
+        let scale = (1_u64 << 60) as f64 / estimate.whole;
+        let weights: Vec<u128> = estimate.shares.iter().map(|share| (share * scale) as u128).collect();
+        let nanojoules = match estimate.is_even(row) {
+            true => row.split_by_time(),
+            false => largest_remainder(row.nanojoules, &weights),
+        };
+        let spread = |index: usize, part: u128| {
+            let relative = self.relative.get(&row.shares[index].class).filter(|_| row.is_mixed());
+            (relative.copied().unwrap_or(0.0) * part as f64).round() as u128
+        };
+        let edges = row.spans.iter().map(|span| {
+            let mut gradient = vec![0.0; fit.size()];
+            let inside = |share: usize| span.shares.contains(&(share as u32));
+            let own = fit.add_sensitivity(row, &estimate, inside, &mut gradient);
+            to_nanojoules(Z95 * (own + fit.variance_along(&gradient)).sqrt())
+        });
+        Parts {
+            edges: edges.collect(),
+            shares: nanojoules.into_iter().enumerate().map(|(index, part)| (part, spread(index, part))).collect(),
+        }
+    }
+
+    /// Keep a row whose parts have been credited. Returns whether it is time to fit again.
+    pub fn push(&mut self, row: Row) -> bool {
+        self.rows.push_back(row);
+        if self.rows.len() > WINDOW_ROWS {
+            self.rows.pop_front();
+        }
+        self.since_fit += 1;
+        self.since_fit >= (self.rows.len() / 8).clamp(8, LONGEST_WAIT)
+    }
+
+    /// Fit again. The rows' parts by the new fit are [`Self::parts`]; [`Self::replace`] stores them.
+    pub fn fit(&mut self) -> bool {
+        self.since_fit = 0;
+        // Without a mixed row there is nothing to decide.
+        if !self.rows.iter().any(Row::is_mixed) {
+            return false;
+        }
+        let Some(fit) = Fit::new(self.rows.iter()) else {
+            return false;
+        };
+        self.relative = self.sums(&fit).iter().map(|sum| (sum.class, sum.relative_half_width())).collect();
+        self.fit = Some(fit);
+        true
+    }
+
+    /// Whether rows have come since the last fit.
+    pub fn is_stale(&self) -> bool {
+        self.since_fit > 0
+    }
+
+    /// Rows of the window.
+    pub fn rows(&self) -> &VecDeque<Row> {
+        &self.rows
+    }
+
+    /// The row at `index`, to note what is credited.
+    pub fn row_mut(&mut self, index: usize) -> &mut Row {
+        &mut self.rows[index]
+    }
+
+    /// Class sums over the window, with the half-width of their 95 % interval.
+    fn sums(&self, fit: &Fit) -> Vec<ClassSum> {
+        let mut classes: BTreeMap<ClassId, (ClassSum, Vec<f64>)> = BTreeMap::new();
+        for row in &self.rows {
+            let Some(estimate) = fit.estimate(row) else { continue };
+            let mut seen: Vec<ClassId> = row.shares.iter().map(|share| share.class).collect();
+            seen.sort_unstable();
+            seen.dedup();
+            for class in seen {
+                let (sum, gradient) =
+                    classes.entry(class).or_insert_with(|| (ClassSum::new(class), vec![0.0; fit.size()]));
+                let inside = |share: usize| row.shares[share].class == class;
+                let part: f64 = (0..row.shares.len()).filter(|at| inside(*at)).map(|at| estimate.shares[at]).sum();
+                let joules = row.nanojoules as f64 / 1e9 * part / estimate.whole;
+                sum.joules += joules;
+                sum.mixed_joules += if row.is_mixed() { joules } else { 0.0 };
+                sum.variance += fit.add_sensitivity(row, &estimate, inside, gradient);
+            }
+        }
+        let finish = |(mut sum, gradient): (ClassSum, Vec<f64>)| {
+            sum.variance += fit.variance_along(&gradient);
+            sum
+        };
+        classes.into_values().map(finish).collect()
+    }
+
+    /// What a person should know about the fit; `None` before the first.
+    pub fn report(&self, source: &str, class_name: impl Fn(ClassId) -> String) -> Option<FitReport> {
+        let fit = self.fit.as_ref()?;
+        let merged = if fit.condition > CONDITION_LIMIT { merge_classes(fit, &self.rows) } else { Vec::new() };
+        Some(FitReport::new(source, fit, self.sums(fit), merged, class_name))
+    }
+}
+
+/// Without a fit: by time, with the largest error a jump of power at an edge can make.
+fn by_time(row: &Row) -> Parts {
+    let spread = row.time_spread();
+    // The error at a boundary x after the interval's start is |P_mean − P_before|·x.
+    let edges = row.spans.iter().map(|span| (row.jump * span.offsets_ns).div_ceil(1_000_000_000));
+    Parts { edges: edges.collect(), shares: row.split_by_time().into_iter().map(|part| (part, spread)).collect() }
+}
