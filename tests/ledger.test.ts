@@ -78,15 +78,15 @@ describe.skipIf(reason !== undefined)('Ledger', () => {
     await using ledger = await Ledger.open(folder(), options(tree))
     await ledger.settle()
     const phase = ledger.phase('blocked')
-    const until = performance.now() + 400
+    const until = performance.now() + 800
     while (performance.now() < until) tree.add('intel-rapl:0', joule / 1000n)
     phase.end()
     const settled = await ledger.settle(phase)
     const totals = ledger.totals()
     const spent = totals.energy.measured?.nanojoules ?? 0n
     expect(spent).toBeGreaterThan(0n)
-    // All of it but what fell between two samples at the edges.
-    expect(Number(measuredOf(settled.active) ?? 0n)).toBeGreaterThan(Number(spent) * 0.8)
+    // All of it but what fell between two samples at the edges, of which a busy machine makes long ones.
+    expect(Number(measuredOf(settled.active) ?? 0n)).toBeGreaterThan(Number(spent) * 0.5)
   })
 
   it('takes the marks of a stream when the stream reaches them', async () => {
@@ -109,9 +109,13 @@ describe.skipIf(reason !== undefined)('Ledger', () => {
     const directory = folder()
     const work = async (ledger: Ledger, joules: bigint) => {
       const phase = ledger.phase('train')
-      await sleep(50)
-      tree.add('intel-rapl:0', joules * joule)
-      await sleep(50)
+      await sleep(100)
+      // In steps, as power comes: a leap between two readings says little about when it was spent.
+      for (let step = 0; step < 10; step += 1) {
+        tree.add('intel-rapl:0', (joules * joule) / 10n)
+        await sleep(20)
+      }
+      await sleep(100)
       phase.end()
       return ledger.settle(phase)
     }
@@ -133,9 +137,10 @@ describe.skipIf(reason !== undefined)('Ledger', () => {
     // The sampler's own share and what fell outside the phases are small, and not a nanojoule is missing.
     expect(credited('rework') + credited('phase') + credited('unattributed') + credited('overhead')).toBe(12n * joule)
     expect(Number(credited('rework')) / 1e9).toBeGreaterThan(4)
-    expect(credited('rework')).toBeLessThanOrEqual(5n * joule)
+    // 5 J were spent after the snapshot; dividing older intervals better may move a part of the 3 J before it.
+    expect(Number(credited('rework')) / 1e9).toBeLessThan(6)
     expect(Number(credited('phase')) / 1e9).toBeGreaterThan(5)
-    expect(credited('phase')).toBeLessThanOrEqual(7n * joule)
+    expect(Number(credited('phase')) / 1e9).toBeLessThan(8)
     expect(await Ledger.verify(directory)).toMatchObject({ ok: true, segments: 2 })
     await expect(Ledger.open(directory, options(tree, { resume: 'never' }))).rejects.toMatchObject({
       code: 'ERR_LEDGER_EXISTS',

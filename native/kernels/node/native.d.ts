@@ -125,10 +125,11 @@ export declare class NativeTokenizer {
 /** Instruction set and threads of the CPU device. Throws `ERR_ISA_…` for a bad `SWIFT_ISA`. */
 export declare function cpuInfo(): NativeCpu
 
-/** What each account of the ledger in a folder gained over time, in at most about `limit` stretches, as JSON. */
-export declare function meterGains(folder: string, rank: number, limit: number): string
 /** Compare a ledger with a meter's CSV file (time, watts); the affine fit as JSON. */
 export declare function meterCalibrate(folder: string, csv: string, rank: number): string
+
+/** What each account of the ledger in a folder gained over time, in at most about `limit` stretches, as JSON. */
+export declare function meterGains(folder: string, rank: number, limit: number): string
 
 /** Mark one end of a phase now, in the caller's time. */
 export declare function meterMark(token: number, begin: boolean): void

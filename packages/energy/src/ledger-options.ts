@@ -25,6 +25,14 @@ export interface LedgerOptions {
   readonly followChildren?: boolean
   /** Powercap tree to read instead of the system's sources. Default: env `SWIFT_POWERCAP_ROOT`, else the system. */
   readonly powercapRoot?: string
+  /** NVIDIA's management library. Default: env `SWIFT_NVML_LIBRARY`, else `libnvidia-ml.so.1`. */
+  readonly nvmlLibrary?: string
+  /** GPUs of this run, written like `CUDA_VISIBLE_DEVICES`. Default: that variable, else all. */
+  readonly visibleDevices?: string
+  /** How far this host's wall clock is ahead of the run's reference, in milliseconds; merging ranks uses it. */
+  readonly clockOffsetMs?: number
+  /** A segment of the journal beyond this many bytes is followed by another; at least 4,096. Default: 64 MiB. */
+  readonly segmentBytes?: number
   /** Follow each commit by fdatasync. Default true. */
   readonly sync?: boolean
   /** Called with each event of the ledger; also see {@link Ledger.onEvent}. */
@@ -51,5 +59,10 @@ export function toNativeOptions(directory: string, options: LedgerOptions): stri
     followChildren: options.followChildren ?? false,
     powercapRoot: options.powercapRoot ?? null,
     sync: options.sync ?? true,
+    // Left out, the native defaults hold.
+    nvmlLibrary: options.nvmlLibrary,
+    visibleDevices: options.visibleDevices,
+    clockOffsetMs: options.clockOffsetMs,
+    segmentBytes: options.segmentBytes,
   })
 }
