@@ -1,7 +1,7 @@
 //! What the machine and this process did: cumulative CPU time and resident memory.
 
 use std::fs::File;
-use std::io::Read;
+use std::os::unix::fs::FileExt;
 
 use crate::clock::{asleep_nanoseconds, monotonic_nanoseconds, process_cpu_nanoseconds, thread_cpu_nanoseconds};
 use crate::process_tree::ProcessTree;
@@ -33,6 +33,8 @@ const STAT_WINDOW_NS: u64 = 500_000_000;
 /// Reads [`MachineUsage`].
 pub struct UsageReader {
     stat: Option<File>,
+    /// Open once: finding it anew costs more than reading it.
+    statm: Option<File>,
     cpu_count: u64,
     memory_bytes: u64,
     page_bytes: u64,
@@ -65,6 +67,7 @@ impl UsageReader {
     pub fn open() -> Self {
         Self {
             stat: File::open("/proc/stat").ok(),
+            statm: File::open("/proc/self/statm").ok(),
             cpu_count: system_configuration(libc::_SC_NPROCESSORS_ONLN).max(1),
             memory_bytes: system_configuration(libc::_SC_PHYS_PAGES) * system_configuration(libc::_SC_PAGESIZE),
             page_bytes: system_configuration(libc::_SC_PAGESIZE),
@@ -88,7 +91,6 @@ impl UsageReader {
     }
 
     fn busy_ns(&mut self) -> Option<u64> {
-        use std::os::unix::fs::FileExt;
         let mut buffer = [0_u8; 512];
         let length = self.stat.as_mut()?.read_at(&mut buffer, 0).ok()?;
         Some(parse_busy_ticks(&String::from_utf8_lossy(&buffer[..length]))? * self.tick_ns)
@@ -129,12 +131,12 @@ impl UsageReader {
     }
 
     fn resident_bytes(&self) -> u64 {
-        let mut text = String::new();
-        let read = File::open("/proc/self/statm").and_then(|mut file| file.read_to_string(&mut text));
-        match read {
-            Ok(_) => text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * self.page_bytes,
-            Err(_) => 0,
-        }
+        let mut buffer = [0_u8; 128];
+        let Some(length) = self.statm.as_ref().and_then(|file| file.read_at(&mut buffer, 0).ok()) else {
+            return 0;
+        };
+        let text = std::str::from_utf8(&buffer[..length]).unwrap_or_default();
+        text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * self.page_bytes
     }
 }
 

@@ -9,8 +9,9 @@ use super::{CONDITION_LIMIT, WINDOW_ROWS, Z95};
 use crate::path_table::ClassId;
 use crate::split::largest_remainder;
 
-/// Rows between two fits once the window is long: the cost of fitting stays far below that of reading.
-const LONGEST_WAIT: usize = 64;
+/// Most rows between two fits. A fit goes over the whole window, so that its cost per row stays that of two passes;
+/// every row is fitted again at least once before it leaves the window, and all that are left when totals are final.
+const LONGEST_WAIT: usize = WINDOW_ROWS / 2;
 
 /// Parts of one row: nanojoules and spread by share, edge by span.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +72,7 @@ impl Window {
             self.rows.pop_front();
         }
         self.since_fit += 1;
-        self.since_fit >= (self.rows.len() / 8).clamp(8, LONGEST_WAIT)
+        self.since_fit >= (self.rows.len() / 2).clamp(8, LONGEST_WAIT)
     }
 
     /// Fit again. The rows' parts by the new fit are [`Self::parts`]; [`Self::replace`] stores them.
