@@ -85,8 +85,8 @@ describe.skipIf(reason !== undefined)('Ledger', () => {
     const totals = ledger.totals()
     const spent = totals.energy.measured?.nanojoules ?? 0n
     expect(spent).toBeGreaterThan(0n)
-    // All of it but what fell between two samples at the edges, of which a busy machine makes long ones.
-    expect(Number(measuredOf(settled.active) ?? 0n)).toBeGreaterThan(Number(spent) * 0.5)
+    // All of it but what fell between two samples at the edges.
+    expect(Number(measuredOf(settled.active) ?? 0n)).toBeGreaterThan(Number(spent) * 0.8)
   })
 
   it('takes the marks of a stream when the stream reaches them', async () => {
@@ -137,10 +137,9 @@ describe.skipIf(reason !== undefined)('Ledger', () => {
     // The sampler's own share and what fell outside the phases are small, and not a nanojoule is missing.
     expect(credited('rework') + credited('phase') + credited('unattributed') + credited('overhead')).toBe(12n * joule)
     expect(Number(credited('rework')) / 1e9).toBeGreaterThan(4)
-    // 5 J were spent after the snapshot; dividing older intervals better may move a part of the 3 J before it.
-    expect(Number(credited('rework')) / 1e9).toBeLessThan(6)
+    expect(credited('rework')).toBeLessThanOrEqual(5n * joule)
     expect(Number(credited('phase')) / 1e9).toBeGreaterThan(5)
-    expect(Number(credited('phase')) / 1e9).toBeLessThan(8)
+    expect(credited('phase')).toBeLessThanOrEqual(7n * joule)
     expect(await Ledger.verify(directory)).toMatchObject({ ok: true, segments: 2 })
     await expect(Ledger.open(directory, options(tree, { resume: 'never' }))).rejects.toMatchObject({
       code: 'ERR_LEDGER_EXISTS',
