@@ -13,7 +13,7 @@ pub mod product;
 pub mod row_load;
 mod tile_portable;
 mod tile_x86;
-mod transpose;
+pub mod transpose;
 
 pub use driver::{Factor, Gemm, packed_bytes_bound};
 pub use kernel::{ComputeDtype, MicroKernel};
