@@ -139,7 +139,7 @@ pub fn replay(shapes: &[PhaseShape], trace_options: &TraceOptions, counter: &Cou
         usage.process_cpu_ns += seen.saturating_sub(usage.monotonic_ns);
         usage.monotonic_ns = seen;
         let reading = RawReading::new(seen, shown(update.min(trace.end_ns())));
-        book.ingest(Tick { usage, readings: vec![(0, Ok(reading))], marks, unix_ms: 0, paths: &paths });
+        book.ingest(Tick { usage, readings: &[(0, Ok(reading))], marks: &marks, unix_ms: 0, paths: &paths });
         update += period;
     }
     book.refit_all(&paths);

@@ -166,12 +166,12 @@ impl VirtualMeter {
             });
             (index, reading)
         });
-        let readings = readings.collect();
+        let readings: Vec<_> = readings.collect();
         let marks = std::mem::take(&mut self.marks);
         self.book.ingest(Tick {
             usage,
-            readings,
-            marks,
+            readings: &readings,
+            marks: &marks,
             unix_ms: (now + usage.asleep_ns) / 1_000_000 + self.wall_ms,
             paths: &self.paths,
         });
