@@ -1,8 +1,7 @@
 //! Double entry: every nanojoule of every included source is credited to exactly one account.
 
-use std::collections::HashMap;
-
 use crate::path_table::{PathId, PathTable};
+use crate::token_hash::TokenMap;
 
 /// Kind of account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,7 +74,7 @@ pub struct Balance {
 /// All accounts and their balances.
 #[derive(Debug, Default)]
 pub struct Accounts {
-    ids: HashMap<(AccountKind, PathId), AccountId>,
+    ids: TokenMap<(AccountKind, PathId), AccountId>,
     keys: Vec<(AccountKind, PathId)>,
     /// By source, then by account.
     balances: Vec<Vec<Balance>>,

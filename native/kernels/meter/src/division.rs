@@ -96,7 +96,7 @@ impl Book {
             if !window.rows()[at].is_mixed() {
                 continue;
             }
-            let mut row = window.rows()[at].clone();
+            let mut row = std::mem::take(window.row_mut(at));
             let parts = window.parts(&row);
             self.amend(index, &mut row, &parts, paths);
             *self.windows[index].row_mut(at) = row;

@@ -45,6 +45,7 @@ pub mod source;
 pub mod source_book;
 pub mod split;
 pub mod timeline;
+mod token_hash;
 pub mod unit;
 pub mod usage;
 
