@@ -222,17 +222,51 @@ impl Book {
         source.failing_since = None;
         source.lost = false;
         let now = reading.monotonic_ns;
-        if let Some((last_ns, _)) = source.last
-            && now <= last_ns
-        {
+        let known_ns = source.held.map(|held| held.monotonic_ns).or(source.last.map(|(last_ns, _)| last_ns));
+        if known_ns.is_some_and(|known_ns| now <= known_ns) {
             // I5: one instant belongs to one interval. A clock that stands still or runs back yields no sample.
             return;
         }
         let slept = source.last.map_or(0, |(_, before)| usage.asleep_ns.saturating_sub(before.asleep_ns));
         if reading.restart || slept > SLEEP_NS {
             source.counter.forget();
+            source.pace.forget();
         }
         let step = source.counter.step(now, reading.raw);
+        let still = step == (CounterStep::Advance { delta: 0, possible_extra_turns: 0 });
+        if still && source.is_resting(now) {
+            source.held = Some(MachineUsage { monotonic_ns: now, ..*usage });
+            return;
+        }
+        // A counter that rested moved between two readings; the middle is never off by more than half of their distance.
+        let rested = source.held.take().filter(|_| !still);
+        let now = rested.map_or(now, |held| held.monotonic_ns.midpoint(now));
+        if !still {
+            source.pace.take_move(now);
+        }
+        self.close_interval(index, now, step, reading.raw, usage, paths);
+    }
+
+    /// End the intervals of counters that rest: nothing is left open when totals are final.
+    pub fn end_rests(&mut self, paths: &PathTable) {
+        for index in 0..self.sources.len() {
+            if let Some(held) = self.sources[index].held.take() {
+                let step = CounterStep::Advance { delta: 0, possible_extra_turns: 0 };
+                self.close_interval(index, held.monotonic_ns, step, 0, &held, paths);
+            }
+        }
+    }
+
+    fn close_interval(
+        &mut self,
+        index: usize,
+        now: u64,
+        step: CounterStep,
+        raw: u128,
+        usage: &MachineUsage,
+        paths: &PathTable,
+    ) {
+        let source = &mut self.sources[index];
         let previous = source.last.replace((now, MachineUsage { monotonic_ns: now, ..*usage }));
         let elapsed_ns = previous.map_or(0, |(last_ns, _)| now - last_ns);
         match step {
@@ -248,7 +282,7 @@ impl Book {
                 let message = format!(
                     "{} went back to {}; the {:.1} s before it are recorded as a gap",
                     self.sources[index].descriptor.id,
-                    reading.raw,
+                    raw,
                     elapsed_ns as f64 / 1e9
                 );
                 self.report("WARN_ENERGY_COUNTER_RESET", Severity::Warning, message);

@@ -262,9 +262,9 @@ impl Meter {
             sources: sources
                 .map(|(index, source)| SettledSource {
                     source: source.descriptor.id.clone(),
-                    active: instance.active[index],
-                    idle: instance.idle[index],
-                    edge: instance.edge[index],
+                    active: instance.amounts[index].active,
+                    idle: instance.amounts[index].idle,
+                    edge: instance.amounts[index].edge,
                 })
                 .collect(),
         }))

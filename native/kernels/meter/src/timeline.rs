@@ -31,12 +31,19 @@ pub struct Instance {
     pub end_ns: Option<u64>,
     /// Whether any of its time was shared with an unrelated phase.
     pub estimated: bool,
-    /// Nanojoules by source, children included.
-    pub active: Vec<u128>,
-    /// The machine's idle nanojoules by source during its time, children included.
-    pub idle: Vec<u128>,
-    /// How far `active` can be off by source, because its edges fell inside counter intervals.
-    pub edge: Vec<u128>,
+    /// By source, children included.
+    pub amounts: Vec<Amounts>,
+}
+
+/// What one source gave a phase instance, nanojoules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amounts {
+    /// Of this process.
+    pub active: u128,
+    /// The machine's idle energy during its time.
+    pub idle: u128,
+    /// How far `active` can be off, because its edges fell inside counter intervals.
+    pub edge: u128,
 }
 
 /// Part of a time span during which the owners did not change.
@@ -110,12 +117,9 @@ impl Timeline {
 
     /// A phase instance exists from now on.
     pub fn declare(&mut self, token: u64, path: PathId, track: u32, sources: usize) {
-        let [mut active, mut idle, mut edge] =
-            self.spare.take().map_or_else(Default::default, |spare| [spare.active, spare.idle, spare.edge]);
-        for amounts in [&mut active, &mut idle, &mut edge] {
-            amounts.clear();
-            amounts.resize(sources, 0);
-        }
+        let mut amounts = self.spare.take().map_or_else(Vec::new, |spare| spare.amounts);
+        amounts.clear();
+        amounts.resize(sources, Amounts::default());
         let instance = Instance {
             path,
             track,
@@ -123,9 +127,7 @@ impl Timeline {
             begin_ns: None,
             end_ns: None,
             estimated: false,
-            active,
-            idle,
-            edge,
+            amounts,
         };
         self.instances.insert(token, instance);
     }

@@ -170,8 +170,23 @@ fn cpu_by_thread() -> std::collections::BTreeMap<String, u64> {
     found
 }
 
-/// Processor time of the sampler's and the journal's threads while a program marks 200 phases a second.
+/// Processor time of the sampler's and the journal's threads while a program marks 200 phases a second: once a program that
+/// computes between its marks, as training does, and once one that sleeps, where each sample also wakes the processor.
 fn sampler_load(seconds: u64) -> Vec<Figure> {
+    vec![
+        one_load("sampler's load, program computing", seconds, |until| {
+            let mut waste = 0_u64;
+            while Instant::now() < until {
+                waste = std::hint::black_box(waste.wrapping_mul(3) + 1);
+            }
+        }),
+        one_load("sampler's load, program asleep", seconds, |until| {
+            std::thread::sleep(until.saturating_duration_since(Instant::now()));
+        }),
+    ]
+}
+
+fn one_load(name: &'static str, seconds: u64, spend_until: impl Fn(Instant)) -> Figure {
     let mut tree = support::FakeTree::new("bench-load");
     tree.zone("intel-rapl:0", "package-0", support::INTEL_UNIT, 0);
     let directory = support::folder("bench-load-ledger");
@@ -190,7 +205,7 @@ fn sampler_load(seconds: u64) -> Vec<Figure> {
     while start.elapsed().as_secs() < seconds {
         let token = meter.declare(paths[step % 3], 0).expect("the ledger is open");
         mark_now(token, Edge::Begin);
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        spend_until(start + std::time::Duration::from_millis(5) * (step as u32 + 1));
         mark_now(token, Edge::End);
         tree.zones[0].total += 200_000_000 * (1 + step as u128 % 3);
         tree.zones[0].show();
@@ -209,7 +224,7 @@ fn sampler_load(seconds: u64) -> Vec<Figure> {
         of_thread("swift-meter"),
         of_thread("swift-journal")
     );
-    vec![Figure::new("sampler's load", "% of a core", share(after - before), Some(0.1), detail)]
+    Figure::new(name, "% of a core", share(after - before), Some(0.1), detail)
 }
 
 fn merging(segments: u64) -> Vec<Figure> {

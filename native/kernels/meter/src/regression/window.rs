@@ -9,9 +9,13 @@ use super::{CONDITION_LIMIT, WINDOW_ROWS, Z95};
 use crate::path_table::ClassId;
 use crate::split::largest_remainder;
 
-/// Most rows between two fits. A fit goes over the whole window, so that its cost per row stays that of two passes;
-/// every row is fitted again at least once before it leaves the window, and all that are left when totals are final.
-const LONGEST_WAIT: usize = WINDOW_ROWS / 2;
+/// Rows between two fits: as many as there are, so that the cost of a fit over all of them stays that of two passes per
+/// row, and at most so many, so that every row is fitted again at least once before it leaves the window. All that are
+/// left are fitted when totals are final.
+const LONGEST_WAIT: usize = WINDOW_ROWS * 3 / 4;
+
+/// Rows before the first fit: fewer say little.
+const SHORTEST_WAIT: usize = 12;
 
 /// Parts of one row: nanojoules and spread by share, edge by span.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +79,7 @@ impl Window {
             self.rows.pop_front();
         }
         self.since_fit += 1;
-        self.since_fit >= (self.rows.len() / 2).clamp(8, LONGEST_WAIT)
+        self.since_fit >= (self.rows.len() / 2).clamp(SHORTEST_WAIT, LONGEST_WAIT)
     }
 
     /// Fit again. The rows' parts by the new fit are [`Self::parts`]; [`Self::replace`] stores them.

@@ -172,8 +172,8 @@ fn compare(
         let Some(instance) = book.timeline.instance(index as u64 + 1).filter(|_| span.begin_ns > from) else {
             continue;
         };
-        let estimate = instance.active[0] as f64 / 1e9;
-        let edge = instance.edge[0] as f64 / 1e9;
+        let estimate = instance.amounts[0].active as f64 / 1e9;
+        let edge = instance.amounts[0].edge as f64 / 1e9;
         asked += 1;
         covered += usize::from((estimate - truth).abs() <= edge + 1e-3);
         width += edge / truth;

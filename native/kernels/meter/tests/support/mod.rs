@@ -195,7 +195,7 @@ impl VirtualMeter {
 
     /// Energy of an instance over all sources, idle left out.
     pub fn energy(&self, token: u64) -> u128 {
-        self.book.timeline.instance(token).unwrap().active.iter().sum()
+        self.book.timeline.instance(token).unwrap().amounts.iter().map(|amounts| amounts.active).sum()
     }
 
     /// Credited nanojoules over all sources, by the start of the account's name.
