@@ -6,6 +6,7 @@ export {
   formatJoules,
   formatJoulesPerToken,
   formatKilowattHours,
+  formatNumber,
   Ledger,
   Phase,
   StaticCarbonProvider,

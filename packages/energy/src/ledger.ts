@@ -23,6 +23,7 @@ import {
   SwiftError,
 } from '@swift/spec'
 import { sumEntries } from './amounts.ts'
+import { configuredCarbonProvider } from './carbon/carbon-provider-of.ts'
 import { appendNote, type LedgerNote, readNotes } from './ledger-notes.ts'
 import { type LedgerOptions, toNativeOptions } from './ledger-options.ts'
 import { callNative } from './native.ts'
@@ -71,6 +72,7 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
   /** The run; resumed parts share it. */
   readonly runId: string
   readonly #meter: EnergyMeter
+  readonly #rank: number
   readonly #pathIds = new Map<string, number>()
   readonly #tracks = new WeakMap<MarkStream, number>()
   #trackCount = 0
@@ -82,6 +84,7 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
     this.directory = directory
     this.runId = meter.runId()
     this.#meter = meter
+    this.#rank = options.rank ?? 0
     if (options.onEvent !== undefined) this.#listeners.add(options.onEvent)
     this.#timer = setInterval(() => this.#deliverEvents(), eventsMs)
     this.#timer.unref()
@@ -132,7 +135,7 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
    * @throws `ERR_LEDGER_EMPTY` when the folder holds none
    */
   static async report(directory: string, options: ReportOptions = {}): Promise<EnergyReport> {
-    return buildReport(Ledger.read(directory), options)
+    return reportOf(Ledger.read(directory), directory, options)
   }
 
   /** Totals of a ledger on disk at its last commit. */
@@ -289,7 +292,7 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
   /** Report over everything so far. The stored joules are not touched: carbon and PUE are derived. */
   async report(options: ReportOptions = {}): Promise<EnergyReport> {
     await this.#settleNow()
-    return buildReport(this.totals(), options)
+    return reportOf(this.totals(), this.directory, options, this.#rank)
   }
 
   /** Commit, then check the files on disk. */
@@ -386,6 +389,23 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
       for (const listener of this.#listeners) listener(event)
     }
   }
+}
+
+/** A report that knows when energy was used, where its carbon depends on it. */
+async function reportOf(
+  totals: LedgerTotals,
+  directory: string,
+  options: ReportOptions,
+  rank: number = 0,
+): Promise<EnergyReport> {
+  const { carbon = configuredCarbonProvider(), when, series } = options
+  if (carbon.isConstant === true || when !== undefined || series !== undefined) return buildReport(totals, options)
+  const known = await Ledger.series(directory, { rank }).catch((error: unknown): LedgerSeries => {
+    // Before the first commit everything was used just now.
+    if (!SwiftError.isInstance(error, 'ERR_LEDGER_EMPTY')) throw error
+    return { runId: totals.runId, parts: [], points: [] }
+  })
+  return buildReport(totals, { ...options, series: known })
 }
 
 function settleTimeout(what: string): SwiftError {

@@ -11,11 +11,20 @@ import type { EnergyReport } from '@swift/spec'
 import { printLine } from '../../output/output.ts'
 import { formatTable } from '../../output/table.ts'
 
+/** `300 g/kWh`, or the mean of several factors, weighted by energy, with their range. */
+function intensityText({ factor, factors }: EnergyReport): string {
+  if (factors.length < 2) return `${formatNumber(factor.gramsPerKilowattHour)} g/kWh`
+  const values = factors.map(({ gramsPerKilowattHour }) => gramsPerKilowattHour)
+  const range = `${formatNumber(Math.min(...values))} to ${formatNumber(Math.max(...values))}`
+  return `mean ${formatNumber(factor.gramsPerKilowattHour)} g/kWh of ${factors.length} factors over time (${range})`
+}
+
 /** Lines about where grams, money and litres come from. */
 export function factorLines(report: EnergyReport): string[] {
-  const { factor, powerUsageEffectiveness: pue, cost, water, embodied, calibration } = report
+  const { factor, factorNote, powerUsageEffectiveness: pue, cost, water, embodied, calibration } = report
   return [
-    `carbon factor ${factor.zone} ${formatNumber(factor.gramsPerKilowattHour)} g/kWh, ${factor.kind} · ${factor.source} · ${factor.validFor} · ${factor.licence} · PUE ${pue}`,
+    `carbon factor ${factor.zone} ${intensityText(report)}, ${factor.kind} · ${factor.source} · ${factor.validFor} · ${factor.licence} · PUE ${pue}`,
+    ...(factorNote === undefined ? [] : [`carbon note: ${factorNote}`]),
     ...(cost === undefined ? [] : [`cost ${formatDerivedSplit(cost)} at ${cost.perKilowattHour} ${cost.unit}/kWh`]),
     ...(water === undefined ? [] : [`water ${formatDerivedSplit(water)} at ${water.perKilowattHour} litres/kWh`]),
     ...(embodied === undefined ? [] : [`embodied ${formatNumber(embodied.grams)} gCO2e · ${embodied.source}`]),

@@ -1,13 +1,13 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { constants } from 'node:os'
 import { join } from 'node:path'
-import type { Ledger, LedgerEvent } from '@swift/energy'
+import type { EnergyBudget, Ledger, LedgerEvent, ReportOptions } from '@swift/energy'
 import { SwiftError, type EnergyReport } from '@swift/spec'
 import type { CommandCall } from '../../arguments/command.ts'
 import type { OutputMode } from '../../output/output.ts'
 import { paint } from '../../output/output.ts'
 import { printError } from '../../output/print-error.ts'
-import { reportOptions } from './ledger-folder.ts'
+import { reportOptions } from './report-options.ts'
 import { waitForLowCarbon } from './wait-for-low-carbon.ts'
 import { factorLines } from './print-report.ts'
 
@@ -54,10 +54,26 @@ function startFailure(command: string, error: NodeJS.ErrnoException): SwiftError
   })
 }
 
+/**
+ * The budget of the command, in grams by the factor of now.
+ * @throws `ERR_ENERGY_BUDGET`, and what the carbon provider throws, also where no limit is in grams: the report needs it
+ */
+async function openBudget(text: unknown, options: ReportOptions): Promise<EnergyBudget | undefined> {
+  const { carbonZone, configuredCarbonProvider, EnergyBudget, factorOrStatic } = await import('@swift/energy')
+  const { carbon = configuredCarbonProvider(), carbonFallback, pue = 1 } = options
+  if (typeof text === 'string') EnergyBudget.parse(text)
+  const [zone, now] = [carbonZone(options.zone), new Date()]
+  const { factor, note } =
+    carbonFallback === true
+      ? await factorOrStatic(carbon, zone, now)
+      : { factor: await carbon.doFactor(zone, now), note: undefined }
+  if (note !== undefined) say(`swift energy: ${note}`)
+  if (typeof text !== 'string') return undefined
+  return EnergyBudget.parse(text, { gramsPerKilowattHour: factor.gramsPerKilowattHour * pue })
+}
+
 /** Ends the command when its budget is spent: SIGTERM, so that it can save what it has, then its own time. */
-async function watchBudget(text: string, ledger: Ledger, child: ChildProcess): Promise<Disposable> {
-  const { EnergyBudget } = await import('@swift/energy')
-  const budget = EnergyBudget.parse(text)
+function watchBudget(budget: EnergyBudget, ledger: Ledger, child: ChildProcess): Disposable {
   const check = (): void => {
     for (const event of budget.observe({ energy: ledger.spent() })) {
       say(`swift energy: ${event.message}`)
@@ -69,7 +85,7 @@ async function watchBudget(text: string, ledger: Ledger, child: ChildProcess): P
   return { [Symbol.dispose]: () => clearInterval(timer) }
 }
 
-async function runChild(words: readonly string[], ledger: Ledger, budget: unknown): Promise<number> {
+async function runChild(words: readonly string[], ledger: Ledger, budget: EnergyBudget | undefined): Promise<number> {
   const [command = '', ...rest] = words
   using _phase = ledger.phase('command')
   // Listeners run on the event loop, so that `child` is there by then.
@@ -81,7 +97,7 @@ async function runChild(words: readonly string[], ledger: Ledger, budget: unknow
     child.on('exit', (code, signal) => resolve(exitCode(code, signal)))
   })
   ended.catch(() => undefined)
-  using _budget = typeof budget === 'string' ? await watchBudget(budget, ledger, child) : undefined
+  using _budget = budget && watchBudget(budget, ledger, child)
   return await ended
 }
 
@@ -141,10 +157,10 @@ export async function run({ values, positionals, output }: CommandCall): Promise
       remedy: 'Write swift energy run -- python train.py --epochs 3',
     })
   }
-  const { EnergyBudget, Ledger, PowerTuning } = await import('@swift/energy')
+  const { Ledger, PowerTuning } = await import('@swift/energy')
   // Whatever is wrong with the options is said before the command has run for hours.
-  if (typeof values['budget'] === 'string') EnergyBudget.parse(values['budget'])
   const options = await reportOptions(values)
+  const budget = await openBudget(values['budget'], options)
   if (typeof values['deadline'] === 'string') await waitForLowCarbon(values['deadline'], options, say)
   for (const { setting, value, error } of await PowerTuning.restore()) {
     say(`swift energy: an earlier process left ${setting} changed: ${error ?? `put back to ${value}`}`)
@@ -154,7 +170,7 @@ export async function run({ values, positionals, output }: CommandCall): Promise
   const ledger = await Ledger.open(folder, { resume: 'never', followChildren: true, onEvent })
   let code: number
   try {
-    code = await runChild(words, ledger, values['budget'])
+    code = await runChild(words, ledger, budget)
   } catch (error) {
     if (!SwiftError.isInstance(error, 'ERR_COMMAND_START')) throw error
     printError(error, output)
@@ -163,7 +179,8 @@ export async function run({ values, positionals, output }: CommandCall): Promise
   } finally {
     await ledger.close()
   }
-  const report = await Ledger.report(folder, { ...options, per: 'account' })
+  // The command is over: a carbon service that has failed since takes neither its energy nor its exit code away.
+  const report = await Ledger.report(folder, { ...options, per: 'account', carbonFallback: true })
   if (output.json) {
     const text = JSON.stringify(
       { type: 'energy-run', command: words, exitCode: code, ledger: folder, ...report },

@@ -23,9 +23,9 @@ export async function waitForLowCarbon(
   options: ReportOptions,
   say: (text: string) => void,
 ): Promise<void> {
-  const { chooseWindow } = await import('@swift/energy')
+  const { carbonZone, chooseWindow } = await import('@swift/energy')
   const { carbon } = options
-  const zone = options.zone ?? process.env['SWIFT_CARBON_ZONE'] ?? 'WORLD'
+  const zone = carbonZone(options.zone)
   const from = Date.now()
   const until = parseDeadline(deadline, from)
   if (carbon?.doForecast === undefined) {

@@ -103,8 +103,12 @@ export interface EnergyReport {
   readonly durationSeconds: number
   /** Power usage effectiveness that carbon was derived with; 1 is the machine alone. */
   readonly powerUsageEffectiveness: number
-  /** Grid factor that carbon was derived with. */
+  /** Grid factor that carbon was derived with; where it varied, the mean weighted by energy. */
   readonly factor: CarbonFactor
+  /** Every grid factor that was used, in order of time: each stretch of the run has the one of its time. */
+  readonly factors: readonly CarbonFactor[]
+  /** What to know about how the factor was chosen, such as what it stands in for; `undefined`: it is what was asked for. */
+  readonly factorNote: string | undefined
   /** Price of the machine's energy with PUE; `undefined` without a price. */
   readonly cost: DerivedSplit | undefined
   /** Water for the machine's energy; `undefined` without a factor. */
