@@ -1,7 +1,7 @@
-import * as nativeMeter from '@swift/kernels/meter'
 import {
   type EnergyMeter,
   meterMark,
+  meterMerge,
   meterNow,
   meterRead,
   meterGains,
@@ -148,21 +148,10 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
   /**
    * Totals over the ledgers of several ranks or machines: a set union, so that the order of the folders, and a folder
    * named twice, change nothing.
-   * @throws `ERR_LEDGER_MERGE_CONFLICT` when two records of one source contradict each other; `ERR_NATIVE_FUNCTION` with a
-   *   native binary that cannot merge
+   * @throws `ERR_LEDGER_MERGE_CONFLICT` when two records of one source contradict each other
    */
   static merge(directories: readonly string[]): LedgerTotals {
-    const asked = `Merging ${directories.length} energy ledgers`
-    const { meterMerge } = nativeMeter as { readonly meterMerge?: (folders: readonly string[]) => string }
-    if (meterMerge === undefined) {
-      throw new SwiftError({
-        code: 'ERR_NATIVE_FUNCTION',
-        asked,
-        found: 'a native binary without the merge of ledgers',
-        remedy: 'Install the @swift/kernels of this version, or run npm run native in the repository',
-      })
-    }
-    return readState(callNative(asked, () => meterMerge(directories)))
+    return readState(callNative(`Merging ${directories.length} energy ledgers`, () => meterMerge(directories)))
   }
 
   /** Check a ledger on disk: checksums, hash chain and invariants. Damage is a finding, not an error. */

@@ -7,7 +7,9 @@ import { buildReport, type ReportOptions } from './report.ts'
 import { segmentHeaders } from './segment-header.ts'
 
 /** Stretches of every rank in the folders; a copy of a ledger counts once. */
-async function stretchesOfAll(directories: readonly string[]): Promise<{ ledgers: number; stretches: CarbonStretch[] }> {
+async function stretchesOfAll(
+  directories: readonly string[],
+): Promise<{ ledgers: number; stretches: CarbonStretch[] }> {
   const seen = new Set<string>()
   const stretches: CarbonStretch[] = []
   for (const directory of directories) {

@@ -64,11 +64,7 @@ export async function makePlan(request: PlanRequest): Promise<TrainingPlan> {
     const parameters = model.network.parameters()
     const cpu = model.device.name === 'cpu' ? describeCpu() : undefined
     // Energy never stops a run: where the provider fails the plan has a yearly factor, and says so.
-    const carbon = await factorOrStatic(
-      request.carbon ?? configuredCarbonProvider(),
-      carbonZone(undefined),
-      new Date(),
-    )
+    const carbon = await factorOrStatic(request.carbon ?? configuredCarbonProvider(), carbonZone(undefined), new Date())
     const trained = model.trainables().map(tensorOf)
     return new TrainingPlan({
       model: model.name,

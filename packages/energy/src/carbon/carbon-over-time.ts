@@ -74,7 +74,8 @@ interface Balance {
 
 /** Books one source's gains of one stretch: what is given from account to account keeps the grams that it was spent at. */
 function book(gains: readonly LedgerGain[], gramsPerKilowattHour: number, balances: Map<string, Balance>): void {
-  const gramsOf = (nanojoules: bigint): number => (Number(nanojoules) / nanojoulesPerKilowattHour) * gramsPerKilowattHour
+  const gramsOf = (nanojoules: bigint): number =>
+    (Number(nanojoules) / nanojoulesPerKilowattHour) * gramsPerKilowattHour
   let [given, taken, takenGrams] = [0n, 0n, 0]
   for (const gain of gains) {
     const key = accountKey(gain)
@@ -85,16 +86,14 @@ function book(gains: readonly LedgerGain[], gramsPerKilowattHour: number, balanc
       continue
     }
     const away = -gain.nanojoules
-    const grams =
-      balance.nanojoules > 0n ? (balance.grams * Number(away)) / Number(balance.nanojoules) : gramsOf(away)
+    const grams = balance.nanojoules > 0n ? (balance.grams * Number(away)) / Number(balance.nanojoules) : gramsOf(away)
     balance.grams -= grams
     balance.nanojoules -= away
     taken += away
     takenGrams += grams
   }
   if (given === 0n) return
-  const grams =
-    given >= taken ? takenGrams + gramsOf(given - taken) : (takenGrams * Number(given)) / Number(taken)
+  const grams = given >= taken ? takenGrams + gramsOf(given - taken) : (takenGrams * Number(given)) / Number(taken)
   for (const gain of gains) {
     const balance = balances.get(accountKey(gain))
     if (balance === undefined || gain.nanojoules <= 0n) continue
