@@ -135,7 +135,8 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
    * @throws `ERR_LEDGER_EMPTY` when the folder holds none
    */
   static async report(directory: string, options: ReportOptions = {}): Promise<EnergyReport> {
-    return reportOf(Ledger.read(directory), directory, options)
+    const totals = Ledger.read(directory)
+    return reportOf(totals, directory, { ...options, journal: await Ledger.verify(directory) })
   }
 
   /** Totals of a ledger on disk at its last commit. */

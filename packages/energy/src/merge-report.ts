@@ -1,4 +1,4 @@
-import type { CarbonProvider, EnergyReport } from '@swift/spec'
+import type { CarbonProvider, EnergyReport, LedgerVerification } from '@swift/spec'
 import { carbonOverTime, type CarbonStretch, stretchesOf } from './carbon/carbon-over-time.ts'
 import { configuredCarbonProvider } from './carbon/carbon-provider-of.ts'
 import { carbonZone, factorOrStatic } from './carbon/report-carbon.ts'
@@ -42,13 +42,28 @@ async function meanProvider(
   return { id: provider.id, isConstant: true, doFactor: async () => ({ ...factor, source }) }
 }
 
+async function verifyAll(directories: readonly string[]): Promise<LedgerVerification> {
+  const checks = await Promise.all(directories.map((directory) => Ledger.verify(directory)))
+  const sum = (name: 'segments' | 'commits' | 'samples' | 'tornBytes'): number =>
+    checks.reduce((total, check) => total + check[name], 0)
+  return {
+    ok: checks.every(({ ok }) => ok),
+    segments: sum('segments'),
+    commits: sum('commits'),
+    samples: sum('samples'),
+    tornBytes: sum('tornBytes'),
+    findings: checks.flatMap(({ findings }) => findings),
+  }
+}
+
 /**
  * One report over the ledgers of several ranks or machines: `Ledger.merge`, with the carbon of the time at which they used
  * their energy. Where factors vary the report has their mean, weighted by energy, for all of its rows.
  * @throws what `Ledger.merge`, the carbon provider and {@link buildReport} throw
  */
-export async function mergeReport(directories: readonly string[], options: ReportOptions = {}): Promise<EnergyReport> {
+export async function mergeReport(directories: readonly string[], given: ReportOptions = {}): Promise<EnergyReport> {
   const totals = Ledger.merge(directories)
+  const options = { ...given, journal: await verifyAll([...new Set(directories)]) }
   const { carbon = configuredCarbonProvider(), when } = options
   if (carbon.isConstant === true || when !== undefined) return buildReport(totals, options)
   const zone = carbonZone(options.zone)

@@ -13,6 +13,7 @@ import type {
   EnergySplit,
   LedgerEntry,
   LedgerTotals,
+  LedgerVerification,
 } from '@swift/spec'
 import { SwiftError } from '@swift/spec'
 import { addSplits, sumEntries } from './amounts.ts'
@@ -46,6 +47,8 @@ export interface ReportOptions {
    * factors vary is asked once, for now, and the report says so.
    */
   readonly series?: LedgerSeries
+  /** Check of the files the totals were read from, from `Ledger.verify`; the reports of a ledger on disk make it themselves. */
+  readonly journal?: LedgerVerification
   /** Power usage effectiveness of the building, at least 1. Applies to carbon, price and water only. Default 1. */
   readonly pue?: number
   /** Price of electricity. Default: none. */
@@ -215,6 +218,7 @@ export async function buildReport(totals: LedgerTotals, options: ReportOptions =
     machine,
     sources: totals.sources,
     gaps: totals.gaps,
+    journal: options.journal,
     durationSeconds,
     powerUsageEffectiveness: pue,
     factor,

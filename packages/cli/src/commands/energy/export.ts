@@ -32,7 +32,11 @@ async function render(folder: string, values: CommandCall['values']): Promise<st
 
 /** `swift energy export DIR --format …`: the ledger in a form that other tools read. */
 export async function exportLedger({ values, positionals, output }: CommandCall): Promise<number> {
-  const text = await render(await ledgerFolder(positionals[1], 'export'), values)
+  const folder = await ledgerFolder(positionals[1], 'export')
+  const text = await render(folder, values)
+  const { Ledger } = await import('@swift/energy')
+  const { journalLines } = await import('./print-report.ts')
+  for (const line of journalLines({ journal: await Ledger.verify(folder) })) process.stderr.write(`${line}\n`)
   const { out } = values
   if (typeof out !== 'string') {
     process.stdout.write(text)

@@ -36,10 +36,21 @@ export function factorLines(report: EnergyReport): string[] {
   ]
 }
 
+/** Lines about a journal that cannot be read to its end; none where it can. */
+export function journalLines({ journal }: Pick<EnergyReport, 'journal'>): string[] {
+  if (journal === undefined || (journal.ok && journal.tornBytes === 0)) return []
+  return [
+    ...journal.findings.map(({ code, segment, message }) => `journal damaged: ${code} ${segment}: ${message}`),
+    ...(journal.tornBytes === 0 ? [] : [`journal torn: ${journal.tornBytes} bytes after the last whole commit`]),
+    'journal: what was written after the damage is missing here; the figures end at the last commit that holds',
+  ]
+}
+
 /** Lines about sources and gaps: what was measured, what not, and why. */
 export function sourceLines(report: EnergyReport): string[] {
   const { sources, gaps } = report
   return [
+    ...journalLines(report),
     ...sources.map(
       ({ id, state, provenance, reason, relativeUncertainty }) =>
         `source ${id}: ${state}, ${provenance} ±${(100 * relativeUncertainty).toFixed(0)} %${reason === '' ? '' : `, ${reason}`}`,

@@ -41,6 +41,10 @@ async function printComparison(
       })
       .join(' + ') || 'unavailable'
   printLine(`power of the machine: A ${watts(before)} · B ${watts(after)}`)
+  const { journalLines } = await import('./print-report.ts')
+  for (const [name, one] of [['A', before] as const, ['B', after] as const]) {
+    for (const line of journalLines(one)) printLine(`${name}: ${line}`)
+  }
 }
 
 /** `swift energy report DIR`, or `swift energy report --compare A B`. */

@@ -1,6 +1,7 @@
 import type { EnergySplit } from './energy-amount.ts'
 import type { EnergySourceDescriptor } from './energy-source.ts'
 import type { CarbonFactor } from './carbon-provider.ts'
+import type { LedgerVerification } from './ledger-event.ts'
 import type { LedgerGap } from './ledger-totals.ts'
 
 /** Carbon of an amount of energy, in grams CO2e, with its interval. The factor's own error is not in it. */
@@ -99,6 +100,11 @@ export interface EnergyReport {
   readonly sources: readonly EnergySourceDescriptor[]
   /** Stretches without usable readings. */
   readonly gaps: readonly LedgerGap[]
+  /**
+   * Check of the files that the report was read from: where it is not ok, or has torn bytes, the figures end at the last
+   * commit that holds. `undefined` for a ledger that is open.
+   */
+  readonly journal: LedgerVerification | undefined
   /** Metered seconds, gaps excluded. */
   readonly durationSeconds: number
   /** Power usage effectiveness that carbon was derived with; 1 is the machine alone. */
