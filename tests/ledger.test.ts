@@ -5,6 +5,7 @@ import { Ledger } from '@swift/energy'
 import type { LedgerEvent, MarkEdge } from '@swift/spec'
 import { FakePowercapTree } from '@swift/testing'
 import { beforeEach, describe, expect, it } from 'vitest'
+import { runSwift } from './command/run-swift.ts'
 import {
   credited,
   folder,
@@ -135,6 +136,35 @@ describe('Ledger', () => {
       return
     }
     expect(Number(measuredOf(settled.idle) ?? 0n)).toBeGreaterThan(0)
+  })
+
+  it('tells how readings that hold several phases were divided', async () => {
+    using tree = onePackage()
+    const directory = folder()
+    const ledger = await Ledger.open(directory, options(tree, { samplePeriodMs: 100 }))
+    for (let step = 0; step < 30; step += 1) {
+      for (const [name, joules] of [
+        ['forward', 2n],
+        ['backward', 5n],
+      ] as const) {
+        const phase = ledger.phase(`train/epoch:0/${name}`)
+        tree.add(zone, joules * joule)
+        await sleep(30)
+        phase.end()
+      }
+    }
+    await ledger.close()
+    const { fits } = await Ledger.report(directory)
+    expect(fits.map(({ source }) => source)).toEqual([`rapl_powercap:${zone}`])
+    const [fit] = fits
+    expect(fit?.condition).toBeGreaterThanOrEqual(1)
+    expect(fit?.classes.map((one) => one.class)).toEqual(
+      expect.arrayContaining(['train/epoch:*/forward', 'train/epoch:*/backward']),
+    )
+    const { stdout } = await runSwift(['energy', 'report', directory])
+    expect(stdout).toMatch(
+      /division of rapl_powercap:intel-rapl:0 over phases: regression over \d+ readings, condition number [\d.]+/,
+    )
   })
 
   it('falls back to models, labelled, with intervals', async () => {

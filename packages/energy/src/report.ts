@@ -218,6 +218,8 @@ export async function buildReport(totals: LedgerTotals, options: ReportOptions =
     machine,
     sources: totals.sources,
     gaps: totals.gaps,
+    fits: totals.fits,
+    mergeNotes: totals.mergeNotes,
     journal: options.journal,
     durationSeconds,
     powerUsageEffectiveness: pue,

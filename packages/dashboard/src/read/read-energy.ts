@@ -30,6 +30,8 @@ export async function checkCarbon(carbon: CarbonOptions): Promise<void> {
     sources: [],
     entries: [],
     gaps: [],
+    fits: [],
+    mergeNotes: [],
     energy: { measured: undefined, modelled: undefined },
   }
   await buildReport(nothing, { ...carbon, carbonFallback: true })

@@ -48,9 +48,10 @@ export function journalLines({ journal }: Pick<EnergyReport, 'journal'>): string
 
 /** Lines about sources and gaps: what was measured, what not, and why. */
 export function sourceLines(report: EnergyReport): string[] {
-  const { sources, gaps } = report
+  const { sources, gaps, fits, mergeNotes } = report
   return [
     ...journalLines(report),
+    ...mergeNotes.map(({ code, message }) => `merge ${code}: ${message}`),
     ...sources.map(
       ({ id, state, provenance, reason, relativeUncertainty }) =>
         `source ${id}: ${state}, ${provenance} ±${(100 * relativeUncertainty).toFixed(0)} %${reason === '' ? '' : `, ${reason}`}`,
@@ -59,6 +60,13 @@ export function sourceLines(report: EnergyReport): string[] {
       ({ source, durationNanoseconds, reason }) =>
         `gap ${source}: ${(Number(durationNanoseconds) / 1e9).toFixed(3)} s, ${reason}`,
     ),
+    ...fits.flatMap(({ source, intervals, condition, relativeNoise, merged }) => [
+      `division of ${source} over phases: regression over ${intervals} readings, condition number ${formatNumber(condition)}, noise ±${(100 * relativeNoise).toFixed(1)} %`,
+      ...merged.map(
+        (classes) =>
+          `  not to be told apart, read their sum: ${classes.map((name) => name || '(no phase)').join(' + ')}`,
+      ),
+    ]),
   ]
 }
 

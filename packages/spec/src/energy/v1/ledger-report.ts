@@ -2,7 +2,7 @@ import type { EnergySplit } from './energy-amount.ts'
 import type { EnergySourceDescriptor } from './energy-source.ts'
 import type { CarbonFactor } from './carbon-provider.ts'
 import type { LedgerVerification } from './ledger-event.ts'
-import type { LedgerGap } from './ledger-totals.ts'
+import type { LedgerFit, LedgerGap, LedgerMergeNote } from './ledger-totals.ts'
 
 /** Carbon of an amount of energy, in grams CO2e, with its interval. The factor's own error is not in it. */
 export interface CarbonAmount {
@@ -100,6 +100,10 @@ export interface EnergyReport {
   readonly sources: readonly EnergySourceDescriptor[]
   /** Stretches without usable readings. */
   readonly gaps: readonly LedgerGap[]
+  /** How readings are divided over phases: condition numbers, and classes that cannot be told apart. */
+  readonly fits: readonly LedgerFit[]
+  /** What merging several ledgers found. */
+  readonly mergeNotes: readonly LedgerMergeNote[]
   /**
    * Check of the files that the report was read from: where it is not ok, or has torn bytes, the figures end at the last
    * commit that holds. `undefined` for a ledger that is open.
