@@ -72,6 +72,16 @@ export const energyOptions: OptionTable = {
     type: 'string',
     description: 'run: limit that ends the command, e.g. 0.5kWh or 2MJ; "soft 0.4kWh" only warns.',
   },
+  powerLimit: {
+    type: 'string',
+    description:
+      'run: limits for the time of the command, as swift energy doctor lists them, e.g. powercap:intel-rapl:0=90000000. Always put back.',
+  },
+  duration: {
+    type: 'string',
+    default: '1h',
+    description: 'run: how long the command takes, for the choice of a start before the deadline, e.g. 90m.',
+  },
   deadline: {
     type: 'string',
     description: 'run: begin in the hours of lowest carbon that still end by then (ISO time, or hours from now as 8h).',

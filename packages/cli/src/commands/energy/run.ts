@@ -8,6 +8,7 @@ import type { OutputMode } from '../../output/output.ts'
 import { paint } from '../../output/output.ts'
 import { printError } from '../../output/print-error.ts'
 import { reportOptions } from './report-options.ts'
+import { parsePowerLimits, setPowerLimits, type PowerLimits } from './power-limits.ts'
 import { waitForLowCarbon } from './wait-for-low-carbon.ts'
 import { factorLines } from './print-report.ts'
 
@@ -146,6 +147,21 @@ function printSummary(rows: readonly (readonly string[])[], output: OutputMode):
   for (const [label = '', text = ''] of rows) say(`${label.padEnd(width)}  ${text}`)
 }
 
+/** Runs the command inside a ledger, under its power limits. @returns its exit code */
+async function metered(
+  words: readonly string[],
+  folder: string,
+  limits: PowerLimits,
+  budget: EnergyBudget | undefined,
+): Promise<number> {
+  const { Ledger } = await import('@swift/energy')
+  await using _limits = await setPowerLimits(limits, say)
+  const onEvent = ({ code, message }: LedgerEvent): void => say(`swift energy: ${code} ${message}`)
+  await using ledger = await Ledger.open(folder, { resume: 'never', followChildren: true, onEvent })
+  for (const [setting, value] of limits) await ledger.note('NOTE_POWER_LIMIT', `${setting} is ${value} for this run`)
+  return await runChild(words, ledger, budget)
+}
+
 /** `swift energy run -- COMMAND …`: meters any program and passes its exit code on. */
 export async function run({ values, positionals, output }: CommandCall): Promise<number> {
   const words = positionals.slice(1)
@@ -157,30 +173,26 @@ export async function run({ values, positionals, output }: CommandCall): Promise
       remedy: 'Write swift energy run -- python train.py --epochs 3',
     })
   }
-  const { Ledger, PowerTuning } = await import('@swift/energy')
+  const energy = await import('@swift/energy')
   // Whatever is wrong with the options is said before the command has run for hours.
   const options = await reportOptions(values)
   const budget = await openBudget(values['budget'], options)
-  if (typeof values['deadline'] === 'string') await waitForLowCarbon(values['deadline'], options, say)
-  for (const { setting, value, error } of await PowerTuning.restore()) {
+  const limits = typeof values['powerLimit'] === 'string' ? parsePowerLimits(values['powerLimit']) : []
+  const { deadline, duration } = values
+  if (typeof deadline === 'string') await waitForLowCarbon({ deadline, duration: String(duration) }, options, say)
+  for (const { setting, value, error } of await energy.PowerTuning.restore()) {
     say(`swift energy: an earlier process left ${setting} changed: ${error ?? `put back to ${value}`}`)
   }
   const folder = typeof values['out'] === 'string' ? values['out'] : defaultFolder()
-  const onEvent = ({ code, message }: LedgerEvent): void => say(`swift energy: ${code} ${message}`)
-  const ledger = await Ledger.open(folder, { resume: 'never', followChildren: true, onEvent })
-  let code: number
-  try {
-    code = await runChild(words, ledger, budget)
-  } catch (error) {
+  const code = await metered(words, folder, limits, budget).catch((error: unknown) => {
     if (!SwiftError.isInstance(error, 'ERR_COMMAND_START')) throw error
     printError(error, output)
     // As shells say it: 127 for a program that is not there, 126 for one that cannot be started.
-    return (error.cause as NodeJS.ErrnoException).code === 'ENOENT' ? 127 : 126
-  } finally {
-    await ledger.close()
-  }
+    return { notStarted: (error.cause as NodeJS.ErrnoException).code === 'ENOENT' ? 127 : 126 }
+  })
+  if (typeof code === 'object') return code.notStarted
   // The command is over: a carbon service that has failed since takes neither its energy nor its exit code away.
-  const report = await Ledger.report(folder, { ...options, per: 'account', carbonFallback: true })
+  const report = await energy.Ledger.report(folder, { ...options, per: 'account', carbonFallback: true })
   if (output.json) {
     const text = JSON.stringify(
       { type: 'energy-run', command: words, exitCode: code, ledger: folder, ...report },
