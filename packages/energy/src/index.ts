@@ -36,6 +36,12 @@ export { type OpenTelemetryOptions, publishOpenTelemetry } from './export/open-t
 export { PrometheusEndpoint, prometheusText } from './export/prometheus.ts'
 export { sciMarkdown, type SciReport, sciReport, type SciScore } from './export/sci-report.ts'
 export { describeSources, type SourceFinding } from './describe-sources.ts'
+export {
+  RequestMeter,
+  type RequestClassReport,
+  type RequestMeterOptions,
+  type RequestMeterReport,
+} from './inference/request-meter.ts'
 export { RequestLedger, type RequestEnergy, type RequestReport, type RequestStep } from './inference/request-ledger.ts'
 export {
   type FittedRequestWeights,
