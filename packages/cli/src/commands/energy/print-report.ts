@@ -70,11 +70,17 @@ export function sourceLines(report: EnergyReport): string[] {
   ]
 }
 
+/** 0.001 kWh: a smaller run is easier to read in joules. */
+const smallNanojoules = 3_600_000_000_000n
+
 /** Prints a report as a table, with everything that is needed to judge its numbers. */
 export function printReport(report: EnergyReport, tokens: number | undefined, notes: readonly LedgerNote[] = []): void {
+  const { measured, modelled } = report.machine.energy
+  const nanojoules = (measured?.nanojoules ?? 0n) + (modelled?.nanojoules ?? 0n)
+  const unit = nanojoules < smallNanojoules ? 'J' : 'kWh'
   const row = ({ key, energy, carbon }: EnergyReport['phases'], of?: number): string[] => [
     key,
-    formatEnergySplit(energy),
+    formatEnergySplit(energy, { unit }),
     formatCarbonSplit(carbon),
     of === undefined ? '' : formatJoulesPerToken(energy, of),
   ]
