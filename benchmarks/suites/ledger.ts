@@ -6,8 +6,9 @@ import { Ledger } from '@swift/energy'
 import { device, linear, scope, uniform, type Tensor } from '@swift/tensor'
 import { bootstrapMean } from '../harness/bootstrap.ts'
 import { repository } from '../harness/machine.ts'
+import { ledgerPeersPython, runVectors, type VectorAnswer } from '../peers/ledger/run-vectors.ts'
 import { makeRow, type Row } from '../harness/row.ts'
-import { numberOption, type Suite, type SuiteContext } from '../harness/suite.ts'
+import { choiceOption, numberOption, type Suite, type SuiteContext } from '../harness/suite.ts'
 
 /** What others publish or were measured at, by the name of our figure. */
 const published: Readonly<Record<string, string>> = {
@@ -122,16 +123,60 @@ async function overheadRows(pairs: number, { watch, say }: SuiteContext): Promis
   ]
 }
 
+/** The failure vectors on fake trees in real time, ours and, where they are installed, CodeCarbon's and Zeus' answers. */
+async function vectorRows({ say, version }: SuiteContext): Promise<Row[]> {
+  const python = ledgerPeersPython()
+  if (python === undefined)
+    say('CodeCarbon and Zeus are skipped: they are not installed; run `pnpm bench:peers ledger`')
+  else {
+    const words = ['-c', 'import importlib.metadata as m; print(m.version("codecarbon"), m.version("zeus"))']
+    const [codecarbon = '', zeus = ''] = execFileSync(python, words, { encoding: 'utf8' }).trim().split(' ')
+    version('codecarbon', codecarbon)
+    version('zeus', zeus)
+  }
+  const rows: Row[] = []
+  for await (const [own, ...peers] of runVectors(python)) {
+    if (own?.truthJoules === undefined || own.joules === undefined) {
+      throw new Error(`the ledger did not answer ${own?.vector}: ${own?.error}`)
+    }
+    const verdict = (answer: VectorAnswer): string =>
+      `${answer.tool} ${answer.right ? 'right' : (answer.error ?? `wrong, truth ${answer.truthJoules?.toFixed(3)} J`)}`
+    const note = [own, ...peers].map(verdict).join('; ')
+    for (const peer of peers.length === 0 ? [undefined] : peers) {
+      rows.push({
+        ...makeRow({
+          name: `${own.vector}, ${own.title}`,
+          unit: 'J',
+          ours: [own.joules],
+          limit: own.truthJoules,
+          ...(peer?.joules === undefined ? {} : { peer: [peer.joules], peerName: peer.tool }),
+          note: `limit is the truth; ${note}`,
+        }),
+        // Neither more nor fewer joules are better: only the true ones.
+        ratio: null,
+      })
+    }
+    say(`${own.vector}: ${note}`)
+  }
+  return rows
+}
+
 const suite: Suite = {
   summary: 'the joule ledger: conservation, failure vectors, class sums, intervals, marks, merge, overhead',
   options: {
     pairs: { meaning: 'pairs of blocks of about half a second for the overhead of a step', default: '40' },
+    part: { meaning: 'all, or one of figures, vectors (beside CodeCarbon and Zeus), overhead', default: 'all' },
     quick: { meaning: 'a hundredth of the random trees and shorter replays' },
   },
-  run: async (context) => [
-    ...nativeRows(context.options.has('quick')),
-    ...(await overheadRows(numberOption(context.options, 'pairs'), context)),
-  ],
+  run: async (context) => {
+    const part = choiceOption(context.options, 'part', ['all', 'figures', 'vectors', 'overhead'])
+    const isAsked = (name: typeof part): boolean => part === 'all' || part === name
+    return [
+      ...(isAsked('figures') ? nativeRows(context.options.has('quick')) : []),
+      ...(isAsked('vectors') ? await vectorRows(context) : []),
+      ...(isAsked('overhead') ? await overheadRows(numberOption(context.options, 'pairs'), context) : []),
+    ]
+  },
 }
 
 export default suite
