@@ -87,11 +87,9 @@ fn multiply(gemm: &Gemm<'_>, job: &Job<'_>, target: &mut [f32], buffer: &mut Wor
         for pair in 0..pairs {
             let even = job.left_values[job.left.index(2 * pair, first)..].as_ptr();
             let odd = (2 * pair + 1 < depth).then(|| job.left_values[job.left.index(2 * pair + 1, first)..].as_ptr());
+            let to = words[(group * pairs + pair) * GROUP..][..GROUP].as_mut_ptr();
             // SAFETY: lanes beyond the rank are masked; AVX-512-BF16 was detected for this kernel.
-            unsafe {
-                let packed = pair_words(even, odd.unwrap_or(even), present, low_bits(odd.is_some(), present));
-                _mm512_storeu_si512(words[(group * pairs + pair) * GROUP..][..GROUP].as_mut_ptr().cast(), packed);
-            }
+            unsafe { store_pair(even, odd.unwrap_or(even), present, low_bits(odd.is_some(), present), to) };
         }
     }
     let words = &*words;
@@ -194,6 +192,17 @@ unsafe fn pair_words(even: *const f32, odd: *const f32, present: u16, odd_presen
         let index = _mm512_or_si512(lanes, _mm512_slli_epi32::<16>(_mm512_add_epi32(lanes, _mm512_set1_epi32(16))));
         _mm512_permutexvar_epi16(index, std::mem::transmute::<__m512bh, __m512i>(halves))
     }
+}
+
+/// Writes [`pair_words`].
+///
+/// # Safety
+/// The lanes present are readable, 16 words writable.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn store_pair(even: *const f32, odd: *const f32, present: u16, odd_present: u16, to: *mut u32) {
+    // SAFETY: by the caller.
+    unsafe { _mm512_storeu_si512(to.cast(), pair_words(even, odd, present, odd_present)) };
 }
 
 /// A mask of the lowest `count` of 16 lanes.
