@@ -8,6 +8,7 @@ mod pack;
 pub mod plan;
 #[cfg(target_arch = "x86_64")]
 mod rounded;
+mod single;
 
 use super::pool::SharedMut;
 use super::simd::dispatch;
@@ -15,7 +16,7 @@ use super::{CpuCall, CpuContext, CpuKernel};
 use crate::dtype::DType;
 use crate::error::{KernelError, Result};
 use backward::{Backward, RowDots};
-use forward::Forward;
+use forward::{Forward, LOWEST};
 use half::bf16;
 use pack::Rows;
 use plan::{Geometry, Segment};
@@ -120,9 +121,15 @@ fn cached(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
         }
     };
     // SAFETY: the output of this call.
-    let o = unsafe { call.outputs[0].slice_mut()? };
+    let o: &mut [f32] = unsafe { call.outputs[0].slice_mut()? };
     let operands = (rows("cacheK")?, rows("cacheV")?);
-    run_forward(context, geometry(call, "cacheK"), &segments, call.input("q").slice()?, operands, o, None);
+    let (geometry, q) = (geometry(call, "cacheK"), call.input("q").slice()?);
+    let (single, longer): (Vec<_>, Vec<_>) =
+        segments.into_iter().partition(|segment| segment.queries == 1 && single::fits(&geometry));
+    if !single.is_empty() {
+        single::run(context, &geometry, &single, q, operands.0, operands.1, Target(o.as_mut_ptr()));
+    }
+    run_forward(context, geometry, &longer, q, operands, o, None);
     Ok(())
 }
 

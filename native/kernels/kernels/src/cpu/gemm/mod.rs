@@ -11,6 +11,7 @@ pub mod pack;
 mod pack_columns;
 pub mod product;
 pub mod row_load;
+pub mod skinny;
 mod tile_portable;
 mod tile_x86;
 pub mod transpose;
