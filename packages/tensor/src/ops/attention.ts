@@ -42,14 +42,15 @@ export interface AttentionOptions {
   readonly softcap?: number
 }
 
-type AttentionAttributes = { scale: number; causal: boolean; window: number; softcap: number }
+type AttentionAttributes = { scale: number; causal: boolean; window: number; softcap: number; bfloat16: boolean }
 
-function attentionAttributes(headExtent: number, options: AttentionOptions): AttentionAttributes {
+function attentionAttributes(q: Tensor, options: AttentionOptions): AttentionAttributes {
   return {
-    scale: options.scale ?? 1 / Math.sqrt(headExtent),
+    scale: options.scale ?? 1 / Math.sqrt(q.shape[2] ?? 1),
     causal: options.causal ?? true,
     window: options.window ?? 0,
     softcap: options.softcap ?? 0,
+    bfloat16: q.device.computeDType === 'bfloat16',
   }
 }
 
@@ -82,6 +83,10 @@ const attentionOp = defineOp<readonly [Tensor, Tensor, Tensor], { cuSeqlens: Ten
  * Softmax attention inside packed sequences, in O(T) memory (Dao 2023, arXiv 2307.08691); grouped-query when k and v
  * have fewer heads (Ainslie et al. 2023, arXiv 2305.13245).
  *
+ * When the device computes in bfloat16, queries, keys, values, softmax weights and their gradients are rounded to
+ * bfloat16 where they enter a product; scores, softmax and sums stay float32. A CPU without AVX-512-BF16 computes
+ * attention in float32 all the same.
+ *
  * @param q - [T, H, D], float32
  * @param k - [T, KV, D]; KV divides H
  * @param v - [T, KV, D]
@@ -89,7 +94,7 @@ const attentionOp = defineOp<readonly [Tensor, Tensor, Tensor], { cuSeqlens: Ten
  * @returns [T, H, D]
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, cuSeqlens: Tensor, options: AttentionOptions = {}): Tensor {
-  const attributes = attentionAttributes(q.shape[2] ?? 1, options)
+  const attributes = attentionAttributes(q, options)
   return attentionOp([q, k, v], { cuSeqlens, attributes })[0] as Tensor
 }
 
@@ -121,7 +126,7 @@ export function attentionDecode(
   positions: Tensor,
   options: Omit<AttentionOptions, 'causal'> = {},
 ): Tensor {
-  const { scale, window, softcap } = attentionAttributes(q.shape[2] ?? 1, options)
+  const { scale, window, softcap } = attentionAttributes(q, options)
   const inputs = { q, cacheK: cache.keys, cacheV: cache.values, slots, positions }
   return q.device.run('attentionDecode', inputs, { scale, window, softcap })[0] as Tensor
 }

@@ -156,7 +156,8 @@ fn attention(call: &InferCall<'_>) -> Result<Inferred> {
     let (tokens, heads, kv_heads, dim) = packed(call)?;
     Ok(Inferred {
         outputs: vec![TensorSpec::f32([tokens, heads, dim]), TensorSpec::f32([tokens, heads])],
-        workspace_bytes: 0,
+        // Rounded keys and values.
+        workspace_bytes: if call.attributes.flag("bfloat16") { 4 * tokens * kv_heads * dim } else { 0 },
         flops: 4 * pairs(call, tokens) * (heads * dim) as u64,
         bytes: (4 * tokens * dim * (2 * heads + 2 * kv_heads)) as u64,
     })
@@ -171,9 +172,11 @@ fn attention_backward(call: &InferCall<'_>) -> Result<Inferred> {
     call.typed("lse", DType::F32)?;
     call.expect_shape("lse", &[tokens, heads])?;
     let keys = TensorSpec::f32([tokens, kv_heads, dim]);
+    // Row sums of dO ∘ O; in bfloat16, keys rounded in two orders and values in one.
+    let rounded = if call.attributes.flag("bfloat16") { 6 * tokens * kv_heads * dim } else { 0 };
     Ok(Inferred {
         outputs: vec![TensorSpec::f32([tokens, heads, dim]), keys.clone(), keys],
-        workspace_bytes: 4 * tokens * heads,
+        workspace_bytes: 4 * tokens * heads + rounded,
         flops: 10 * pairs(call, tokens) * (heads * dim) as u64,
         bytes: (4 * tokens * dim * (4 * heads + 4 * kv_heads)) as u64,
     })

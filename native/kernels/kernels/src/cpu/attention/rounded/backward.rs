@@ -3,6 +3,7 @@
 
 use super::super::pack::{SoftCap, mask};
 use super::super::plan::{Geometry, Segment};
+use super::ahead::Ahead;
 use super::keys::Packed;
 use super::pack::{
     Memory, Rows, TASK, line, pack_pairs, pack_transposed, panels, row_dots, row_words, take, take_floats, write_rows,
@@ -13,6 +14,7 @@ use super::tile::{Inner, Left, PANEL, Product, Right, Update};
 use crate::cpu::isa::Isa;
 use crate::cpu::simd::dispatch;
 use std::f32::consts::LOG2_E;
+use std::ops::Range;
 
 /// Query rows of a block.
 pub const ROWS: usize = 128;
@@ -77,6 +79,15 @@ struct Tiles<'a> {
     pairs: &'a mut [u32],
 }
 
+/// How far a task is.
+#[derive(Default)]
+struct Progress {
+    /// Memory needed soon.
+    ahead: Ahead,
+    /// Keys before this one have gradients; those of the others are whatever memory held.
+    written: usize,
+}
+
 impl Backward<'_> {
     fn rows<'b>(&self, values: &'b [f32], first: usize, count: usize) -> Rows<'b> {
         let (group, heads, dim) = (self.geometry.group(), self.geometry.heads, self.geometry.dim);
@@ -106,24 +117,46 @@ impl Backward<'_> {
         let [lse, delta, dq, scores, slopes] = floats.map(|size| take_floats(&mut memory, size));
         let mut operands = Block { query_columns, query_pairs, output_columns, output_pairs, stage, lse, delta, dq };
         let mut tiles = Tiles { scores, slopes, weights, rows, pairs };
-        for key in 0..self.segment.keys {
+        let mut progress = Progress::default();
+        for index in (self.share..self.segment.queries.div_ceil(block)).step_by(self.shares) {
+            let count = |first: usize| block.min(self.segment.queries.saturating_sub(first));
+            let (first, next) = (index * block, (index + self.shares) * block);
+            progress.ahead.clear();
+            progress.ahead.push(self.rows(self.q, first, count(first)).strip(self.dq));
+            for values in [self.q, self.do_, self.o] {
+                progress.ahead.push(self.rows(values, next, count(next)).strip(values.as_ptr()));
+            }
+            // SAFETY: by the caller.
+            unsafe { self.query_block(first, count(first), &mut operands, &mut tiles, &mut progress) };
+        }
+        // SAFETY: by the caller.
+        unsafe { self.clear(progress.written..self.segment.keys) };
+    }
+
+    /// Zeroes the gradients of keys.
+    ///
+    /// # Safety
+    /// As [`Self::run`].
+    unsafe fn clear(&self, keys: Range<usize>) {
+        for key in keys {
             // SAFETY: rows of this task's gradients.
             unsafe {
-                self.dk.add(key * self.stride).write_bytes(0, dim);
-                self.dv.add(key * self.stride).write_bytes(0, dim);
+                self.dk.add(key * self.stride).write_bytes(0, self.geometry.dim);
+                self.dv.add(key * self.stride).write_bytes(0, self.geometry.dim);
             }
-        }
-        for index in (self.share..self.segment.queries.div_ceil(block)).step_by(self.shares) {
-            let first = index * block;
-            let count = block.min(self.segment.queries - first);
-            // SAFETY: by the caller.
-            unsafe { self.query_block(first, count, &mut operands, &mut tiles) };
         }
     }
 
     /// # Safety
     /// As [`Self::run`].
-    unsafe fn query_block(&self, first: usize, count: usize, block: &mut Block<'_>, tiles: &mut Tiles<'_>) {
+    unsafe fn query_block(
+        &self,
+        first: usize,
+        count: usize,
+        block: &mut Block<'_>,
+        tiles: &mut Tiles<'_>,
+        progress: &mut Progress,
+    ) {
         let geometry = &self.geometry;
         let (query, gradient) = (self.rows(self.q, first, count), self.rows(self.do_, first, count));
         let (rows, dim) = (query.count, geometry.dim);
@@ -150,10 +183,16 @@ impl Backward<'_> {
         if start >= end {
             block.dq.fill(0.0);
         }
+        if start > progress.written {
+            // SAFETY: by the caller.
+            unsafe { self.clear(progress.written..start) };
+            progress.written = start;
+        }
         for key in (start..end).step_by(KEYS) {
             let seen = seen.over(key, KEYS.min(end - key));
             // SAFETY: by the caller.
-            unsafe { self.key_tile(&seen, padded, key > start, block, tiles) };
+            unsafe { self.key_tile(&seen, padded, key > start, block, tiles, progress) };
+            progress.written = progress.written.max(key + seen.keys);
         }
         block.delta.fill(geometry.scale);
         // SAFETY: query rows of different tasks are disjoint.
@@ -169,6 +208,7 @@ impl Backward<'_> {
         accumulate: bool,
         block: &mut Block<'_>,
         tiles: &mut Tiles<'_>,
+        Progress { ahead, written }: &mut Progress,
     ) {
         let geometry = &self.geometry;
         let (dim, head, keys, rows) = (geometry.dim, self.kv_head, seen.keys, seen.rows());
@@ -177,7 +217,7 @@ impl Backward<'_> {
         let columns = dim.div_ceil(2) * PANEL;
         let (scores, slopes) = (&mut tiles.scores[..used], &mut tiles.slopes[..used]);
         let transposed = Product {
-            rows: keys,
+            rows: 0..keys,
             columns: padded,
             inner: Inner::Head(dim),
             seen,
@@ -187,27 +227,16 @@ impl Backward<'_> {
             stride: padded,
             update: Update::Set,
         };
-        let down = Product {
-            rows: keys,
-            columns: dim,
-            inner: Inner::Queries,
-            seen,
-            left: Left { at: tiles.weights.as_ptr(), row: half, step: 1 },
-            right: Right { at: block.output_pairs.as_ptr(), panel: rows.div_ceil(2) * PANEL },
-            target: self.dv.wrapping_add(seen.first_key * self.stride),
-            stride: self.stride,
-            update: Update::Add,
-        };
         // SAFETY: operands are this task's memory and the call's rounded keys, of matching sizes.
         unsafe {
-            transposed.multiply();
+            transposed.multiply(ahead);
             Product {
                 left: self.v.rows(head, &self.segment, seen.first_key),
                 right: Right { at: block.output_columns.as_ptr(), panel: columns },
                 target: slopes.as_mut_ptr(),
                 ..transposed
             }
-            .multiply();
+            .multiply(ahead);
         }
         if geometry.softcap > 0.0 {
             dispatch(Isa::Avx512Bf16, SoftCap { scores, cap: geometry.softcap });
@@ -220,16 +249,30 @@ impl Backward<'_> {
         // SAFETY: as above; `dv` and `dk` of this segment and head are this task's.
         unsafe {
             differentiate(scores, slopes, &saved, &mut gradients);
-            down.multiply();
-            Product {
-                left: Left { at: tiles.rows.as_ptr(), row: half, step: 1 },
-                right: Right { at: block.query_pairs.as_ptr(), panel: rows.div_ceil(2) * PANEL },
-                target: self.dk.wrapping_add(seen.first_key * self.stride),
-                ..down
+            for (left, right, target) in [
+                (tiles.weights.as_ptr(), block.output_pairs.as_ptr(), self.dv),
+                (tiles.rows.as_ptr(), block.query_pairs.as_ptr(), self.dk),
+            ] {
+                let right = Right { at: right, panel: rows.div_ceil(2) * PANEL };
+                // Keys that earlier blocks saw, then those that this one is the first to see.
+                let old = written.saturating_sub(seen.first_key).min(keys);
+                for (part, update) in [(0..old, Update::Add), (old..keys, Update::Set)] {
+                    Product {
+                        rows: part,
+                        columns: dim,
+                        inner: Inner::Queries,
+                        seen,
+                        left: Left { at: left, row: half, step: 1 },
+                        right,
+                        target: target.add(seen.first_key * self.stride),
+                        stride: self.stride,
+                        update,
+                    }
+                    .multiply(ahead);
+                }
             }
-            .multiply();
             Product {
-                rows,
+                rows: 0..rows,
                 columns: wide,
                 inner: Inner::Keys,
                 seen,
@@ -239,7 +282,7 @@ impl Backward<'_> {
                 stride: wide,
                 update: if accumulate { Update::Add } else { Update::Set },
             }
-            .multiply();
+            .multiply(ahead);
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use super::super::pack::{SoftCap, mask};
 use super::super::plan::{Geometry, Segment, Task};
+use super::ahead::Ahead;
 use super::keys::Packed;
 use super::pack::{Memory, Rows, TASK, line, pack_transposed, panels, row_words, take, take_floats, write_rows};
 use super::seen::Seen;
@@ -40,6 +41,8 @@ pub struct Forward<'a> {
     pub k: Packed,
     /// Values, pairs wanted.
     pub v: Packed,
+    /// The task that this thread is likely to run next.
+    pub next: Option<(Segment, Task)>,
     /// Output [T, H, D]; the task writes its own rows.
     pub o: *mut f32,
     /// Natural logarithm of the softmax denominators [T, H].
@@ -48,9 +51,13 @@ pub struct Forward<'a> {
 
 impl Forward<'_> {
     fn queries(&self) -> Rows<'_> {
+        self.queries_of(&self.segment, &self.task)
+    }
+
+    fn queries_of(&self, segment: &Segment, task: &Task) -> Rows<'_> {
         let (group, heads, dim) = (self.geometry.group(), self.geometry.heads, self.geometry.dim);
-        let (token, count) = (self.segment.query + self.task.first, self.task.count * group);
-        Rows { values: self.q, token, count, heads, head: self.task.kv_head * group, group, dim }
+        let (token, count) = (segment.query + task.first, task.count * group);
+        Rows { values: self.q, token, count, heads, head: task.kv_head * group, group, dim }
     }
 
     /// Runs the task.
@@ -81,6 +88,11 @@ impl Forward<'_> {
         let unit = if geometry.softcap > 0.0 { geometry.scale } else { geometry.scale * LOG2_E };
         // SAFETY: the instructions exist by contract; extents are those of the sizes above.
         unsafe { pack_transposed(queries, unit, query, stage) };
+        let mut ahead = Ahead::default();
+        ahead.push(queries.strip(self.o));
+        if let Some((segment, task)) = &self.next {
+            ahead.push(self.queries_of(segment, task).strip(self.q.as_ptr()));
+        }
         highest.fill(LOWEST);
         total.fill(0.0);
         let seen = Seen::new(geometry, &self.segment, self.task.first, self.task.count);
@@ -97,7 +109,7 @@ impl Forward<'_> {
             // SAFETY: as above; keys `first..first + keys` were rounded for this segment.
             unsafe {
                 Product {
-                    rows: keys,
+                    rows: 0..keys,
                     columns: padded,
                     inner: Inner::Head(dim),
                     seen: &seen,
@@ -107,7 +119,7 @@ impl Forward<'_> {
                     stride: padded,
                     update: Update::Set,
                 }
-                .multiply();
+                .multiply(&mut ahead);
             }
             if geometry.softcap > 0.0 {
                 dispatch(Isa::Avx512Bf16, SoftCap { scores: tile, cap: geometry.softcap });
@@ -122,7 +134,7 @@ impl Forward<'_> {
             unsafe {
                 online_softmax(tile, weights, &mut running);
                 Product {
-                    rows,
+                    rows: 0..rows,
                     columns: wide,
                     inner: Inner::Keys,
                     seen: &seen,
@@ -132,7 +144,7 @@ impl Forward<'_> {
                     stride: wide,
                     update: if first > start { Update::Rescale(alpha.as_ptr()) } else { Update::Set },
                 }
-                .multiply();
+                .multiply(&mut ahead);
             }
         }
         // SAFETY: as above.

@@ -7,7 +7,10 @@ use super::tile::{Left, PANEL, Right};
 use crate::cpu::pool::{Pool, SharedMut};
 
 /// Keys that one task rounds; even, so that pairs do not straddle tasks.
-const CHUNK: usize = 256;
+const CHUNK: usize = 64;
+
+/// Tokens that are asked for ahead: prefetchers of the hardware stop at every page.
+const AHEAD: usize = 4;
 
 /// A tensor [T, KV, D] to round, and the orders wanted.
 pub struct Source<'a> {
@@ -110,21 +113,28 @@ impl Keys {
         let chunks: Vec<(usize, usize)> = (0..segments.len())
             .flat_map(|index| (0..segments[index].keys).step_by(CHUNK).map(move |first| (index, first)))
             .collect();
-        pool.run(chunks.len() * kv_heads, &|task| {
-            let ((index, first), head) = (chunks[task / kv_heads], task % kv_heads);
+        pool.run(chunks.len(), &|task| {
+            let (index, first) = chunks[task];
             let segment = segments[index];
-            let (token, count) = (segment.key + first, CHUNK.min(segment.keys - first));
+            let end = (first + CHUNK).min(segment.keys);
             for (source, (rows_at, pairs_at)) in sources.iter().zip(&places) {
-                let rows = Rows { values: source.values, token, count, heads: kv_heads, head, group: 1, dim };
-                // SAFETY: the instructions exist; each task writes the rows and pairs of its own keys.
-                unsafe {
-                    if source.rows {
-                        let start = rows_at + sizes.row(head, token);
-                        pack_rows(rows, 1.0, target.slice(start, start + count * sizes.words));
-                    }
-                    if source.pairs {
-                        let start = pairs_at + sizes.pair(head, index, segment.key, first);
-                        pack_pairs(rows, 1.0, target.at(start), sizes.slots * PANEL);
+                // Two tokens at a time and all their heads, so that memory is read as it lies.
+                for key in (first..end).step_by(2) {
+                    let (token, count) = (segment.key + key, 2.min(end - key));
+                    for head in 0..kv_heads {
+                        let rows = Rows { values: source.values, token, count, heads: kv_heads, head, group: 1, dim };
+                        rows.fetch(AHEAD);
+                        // SAFETY: the instructions exist; each task writes the rows and pairs of its own keys.
+                        unsafe {
+                            if source.rows {
+                                let start = rows_at + sizes.row(head, token);
+                                pack_rows(rows, 1.0, target.slice(start, start + count * sizes.words));
+                            }
+                            if source.pairs {
+                                let start = pairs_at + sizes.pair(head, index, segment.key, key);
+                                pack_pairs(rows, 1.0, target.at(start), sizes.slots * PANEL);
+                            }
+                        }
                     }
                 }
             }

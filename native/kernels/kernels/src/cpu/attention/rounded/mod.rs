@@ -4,6 +4,7 @@
 //! product, as FlashAttention does on GPUs; sums, scores, softmax statistics and masks are f32. Machines without
 //! these instructions compute in f32: rounding would cost them time and gain nothing.
 
+mod ahead;
 mod backward;
 mod forward;
 mod keys;
@@ -63,7 +64,8 @@ pub fn forward(
     context.pool.run(tasks.len(), &|index| {
         let task = tasks[index];
         let segment = segments[task.segment];
-        let job = Forward { geometry, segment, task, q: inputs.q, k, v, o: o.at(0), lse: lse.at(0) };
+        let next = tasks.get(index + context.pool.threads()).map(|task| (segments[task.segment], *task));
+        let job = Forward { geometry, segment, task, next, q: inputs.q, k, v, o: o.at(0), lse: lse.at(0) };
         // SAFETY: the instruction set was detected; tasks write disjoint rows.
         unsafe { job.run() };
     });

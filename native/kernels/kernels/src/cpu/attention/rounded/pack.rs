@@ -1,5 +1,6 @@
 //! Rounds operands to bf16 in the three orders that the products read.
 
+use super::ahead::Strip;
 use super::tile::PANEL;
 use crate::cpu::gemm::buffer::WordBuffer;
 use crate::cpu::gemm::transpose::{Transpose, transpose};
@@ -31,6 +32,26 @@ impl Rows<'_> {
     /// Index of the first element of a row.
     pub fn start(&self, row: usize) -> usize {
         ((self.token + row / self.group) * self.heads + self.head + row % self.group) * self.dim
+    }
+
+    /// The rows as they lie in a tensor of this shape that begins at `base`.
+    pub fn strip(&self, base: *const f32) -> Strip {
+        let (stride, span) = (self.heads * self.dim, self.group * self.dim);
+        let at = base.wrapping_add((self.token * self.heads + self.head) * self.dim);
+        Strip { at, stride, count: self.count / self.group, span }
+    }
+
+    /// Asks for the same rows `tokens` later.
+    #[inline]
+    pub fn fetch(&self, tokens: usize) {
+        let strip = self.strip(self.values.as_ptr());
+        for run in 0..strip.count {
+            let at = strip.at.wrapping_add((run + tokens) * strip.stride);
+            for column in (0..strip.span).step_by(16) {
+                // SAFETY: a prefetch may point anywhere.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(column).cast()) };
+            }
+        }
     }
 
     fn row(&self, row: usize) -> &[f32] {
@@ -65,7 +86,18 @@ pub unsafe fn pack_rows(rows: Rows<'_>, factor: f32, target: &mut [u32]) {
     for row in 0..rows.count {
         let source = rows.row(row);
         let target = &mut target[row * words..(row + 1) * words];
-        for column in (0..rows.dim).step_by(32) {
+        let whole = rows.dim / 32 * 32;
+        for column in (0..whole).step_by(32) {
+            // SAFETY: 32 floats of the row, and 16 words of the target from half the column on.
+            unsafe {
+                let at = source.as_ptr().add(column);
+                let low = _mm512_mul_ps(_mm512_loadu_ps(at), factor);
+                let high = _mm512_mul_ps(_mm512_loadu_ps(at.add(16)), factor);
+                let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
+                _mm512_storeu_si512(target.as_mut_ptr().add(column / 2).cast(), both);
+            }
+        }
+        for column in (whole..rows.dim).step_by(32) {
             let left = rows.dim - column;
             // SAFETY: masked lanes are not touched, the others lie inside the row; the target holds 16 words from
             // half its column on.

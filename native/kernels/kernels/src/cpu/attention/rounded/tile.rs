@@ -4,9 +4,11 @@
 //! A word holds elements 2p and 2p + 1 of the inner extent, the first in the low half. A tile is 6 rows of up to 64
 //! columns: 24 of 32 registers are sums, four hold B and one the broadcast word of A.
 
+use super::ahead::Ahead;
 use super::seen::Seen;
 use std::arch::x86_64::*;
 use std::mem::transmute;
+use std::ops::Range;
 
 /// Columns per panel of B.
 pub const PANEL: usize = 64;
@@ -56,11 +58,10 @@ pub enum Inner {
     Keys,
 }
 
-/// C[rows × columns] (+)= A · B. C(i, j) is at `target + i·stride + j`; only its `columns` columns are touched.
-#[derive(Clone, Copy)]
+/// C (+)= A · B in some rows. C(i, j) is at `target + i·stride + j`; only its first `columns` columns are touched.
 pub struct Product<'a> {
-    /// Rows of C.
-    pub rows: usize,
+    /// Rows of A and C.
+    pub rows: Range<usize>,
     /// Columns of C.
     pub columns: usize,
     /// Inner extent.
@@ -80,20 +81,21 @@ pub struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// Runs the product.
+    /// Runs the product, asking for memory that is `ahead` meanwhile.
     ///
     /// # Safety
     /// AVX-512 F, BW and BF16 exist, all addresses described above are valid, and C overlaps neither A nor B.
-    pub unsafe fn multiply(&self) {
-        let tiles = self.rows.div_ceil(ROWS);
+    pub unsafe fn multiply(&self, ahead: &mut Ahead) {
+        let tiles = self.rows.len().div_ceil(ROWS);
         for column in (0..self.columns).step_by(PANEL) {
             let width = PANEL.min(self.columns - column);
-            let mut row = 0;
+            let mut row = self.rows.start;
             for index in 0..tiles {
                 // Rows are dealt evenly: a last tile of one row would run at a sixth of the speed.
-                let rows = (self.rows - row).div_ceil(tiles - index);
+                let rows = (self.rows.end - row).div_ceil(tiles - index);
                 // SAFETY: rows and columns lie inside C.
                 unsafe { self.block(row, rows, column, width) };
+                ahead.step();
                 row += rows;
             }
         }
@@ -153,7 +155,7 @@ impl Product<'_> {
 }
 
 /// Pairs that cover a range.
-fn pairs(range: std::ops::Range<usize>) -> std::ops::Range<usize> {
+fn pairs(range: Range<usize>) -> Range<usize> {
     range.start / 2..range.end.div_ceil(2)
 }
 
@@ -197,11 +199,9 @@ unsafe fn tile<const R: usize, const V: usize>(job: &Tile) {
     // SAFETY: R rows of A and V vectors of B hold `steps` words; the tile of C lies inside its matrix, and masked
     // lanes of the last vector are not touched. Prefetches may point anywhere.
     unsafe {
-        if !matches!(job.update, Update::Set) {
-            for r in 0..R {
-                for v in 0..V {
-                    _mm_prefetch::<_MM_HINT_T0>(job.target.wrapping_add(r * stride + 16 * v).cast());
-                }
+        for r in 0..R {
+            for v in 0..V {
+                _mm_prefetch::<_MM_HINT_T0>(job.target.wrapping_add(r * stride + 16 * v).cast());
             }
         }
         for _ in 0..job.steps {
