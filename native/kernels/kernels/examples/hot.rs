@@ -2,8 +2,10 @@
 //! instruction set; other work on the machine disturbs it little.
 //!
 //! ```sh
-//! SWIFT_THREADS=1 cargo run --release -p swift-kernels --example hot [name part] [float32] [tiny]
+//! SWIFT_THREADS=1 cargo run --release -p swift-kernels --example hot [name part] [float32] [tiny] [cold]
 //! ```
+//!
+//! `cold` takes the weights out of the caches before each run, as they are in a step of a large model.
 
 use std::collections::BTreeMap;
 use std::env::args;
@@ -29,6 +31,18 @@ struct Bench {
     backend: CpuBackend,
     filter: Option<String>,
     peak: f64,
+    cold: bool,
+}
+
+/// Drops the cache lines of a weight.
+fn evict(view: &View<'_, CpuStorage>) {
+    #[cfg(target_arch = "x86_64")]
+    for line in view.bytes().expect("bytes of an operand").chunks(64) {
+        // SAFETY: the address is readable.
+        unsafe { std::arch::x86_64::_mm_clflush(line.as_ptr()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = view;
 }
 
 /// Seconds of processor time of this thread.
@@ -98,6 +112,9 @@ impl Bench {
                 outputs: outputs.iter().map(view).collect(),
                 attributes,
             };
+            if self.cold {
+                call.inputs.get(1).into_iter().flatten().filter(|view| view.spec.dtype == DType::BF16).for_each(evict);
+            }
             let start = thread_seconds();
             self.backend.execute(&call).expect("the op runs");
             let seconds = thread_seconds() - start;
@@ -125,8 +142,9 @@ fn main() {
     let peak = (0..20).map(|_| peak_gflops(Pool::global(), isa, word)).fold(0.0, f64::max);
     println!("{} threads, {}, {peak:.0} GFLOP/s from registers", Pool::global().threads(), isa.name());
     let tiny = words.iter().any(|word| word == "tiny");
-    let filter = words.into_iter().find(|word| !["float32", "tiny"].contains(&word.as_str()));
-    let mut bench = Bench { backend: CpuBackend::with_isa(isa), filter, peak };
+    let cold = words.iter().any(|word| word == "cold");
+    let filter = words.into_iter().find(|word| !["float32", "tiny", "cold"].contains(&word.as_str()));
+    let mut bench = Bench { backend: CpuBackend::with_isa(isa), filter, peak, cold };
     let compute = Values::from([("bfloat16", f64::from(u8::from(!float32)))]);
     let with = |more: &[(&'static str, f64)]| -> Values { compute.clone().into_iter().chain(more.to_vec()).collect() };
 

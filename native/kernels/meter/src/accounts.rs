@@ -1,8 +1,7 @@
 //! Double entry: every nanojoule of every included source is credited to exactly one account.
 
-use std::collections::HashMap;
-
 use crate::path_table::{PathId, PathTable};
+use crate::token_hash::TokenMap;
 
 /// Kind of account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,10 +71,21 @@ pub struct Balance {
     pub above: u128,
 }
 
+impl Balance {
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            nanojoules: self.nanojoules + other.nanojoules,
+            below: self.below + other.below,
+            above: self.above + other.above,
+        }
+    }
+}
+
 /// All accounts and their balances.
 #[derive(Debug, Default)]
 pub struct Accounts {
-    ids: HashMap<(AccountKind, PathId), AccountId>,
+    ids: TokenMap<(AccountKind, PathId), AccountId>,
     keys: Vec<(AccountKind, PathId)>,
     /// By source, then by account.
     balances: Vec<Vec<Balance>>,
@@ -145,15 +155,16 @@ impl Accounts {
         if from == to {
             return;
         }
-        self.credit(source, kind, path, to, paths);
         let account = self.open(kind, path);
         let balance = self.balance_mut(source, account);
-        balance.nanojoules -= from.nanojoules;
-        balance.below -= from.below;
-        balance.above -= from.above;
-        if kind == AccountKind::Phase {
+        balance.nanojoules = balance.nanojoules + to.nanojoules - from.nanojoules;
+        balance.below = balance.below + to.below - from.below;
+        balance.above = balance.above + to.above - from.above;
+        if kind == AccountKind::Phase && to.nanojoules != from.nanojoules {
+            self.inclusive.resize(paths.len(), 0);
             for current in paths.with_ancestors(path) {
-                self.inclusive[current as usize] -= from.nanojoules;
+                let sum = &mut self.inclusive[current as usize];
+                *sum = *sum + to.nanojoules - from.nanojoules;
             }
         }
     }

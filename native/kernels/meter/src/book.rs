@@ -1,6 +1,8 @@
 //! The book: turns samples and marks into balances. It holds no clock, no file and no thread, so that a test can run
 //! years of it; the sampler feeds it.
 
+use std::collections::VecDeque;
+
 use crate::accounts::{AccountKind, Accounts, Balance};
 use crate::counter::CounterStep;
 use crate::event::{Event, Severity};
@@ -27,10 +29,10 @@ const SLEEP_NS: u64 = 1_000_000_000;
 pub struct Tick<'a> {
     /// The machine at this tick.
     pub usage: MachineUsage,
-    /// One entry per source that was read.
-    pub readings: Vec<(usize, Result<RawReading, String>)>,
+    /// By source, for those that were read; several of one source come in order.
+    pub readings: &'a [(usize, Result<RawReading, String>)],
     /// Marks in any order.
-    pub marks: Vec<MarkRecord>,
+    pub marks: &'a [MarkRecord],
     /// Wall clock.
     pub unix_ms: u64,
     /// Names of the phases.
@@ -56,7 +58,7 @@ pub struct Book {
     /// How the intervals of each source are split over phases.
     pub(crate) windows: Vec<Window>,
     pub(crate) exclusive: bool,
-    pending_marks: Vec<(u64, u64, Edge)>,
+    pending_marks: VecDeque<(u64, u64, Edge)>,
     last_tick_ns: u64,
     unix_ms: u64,
     /// Wall clock minus monotonic clock and time asleep, milliseconds; time asleep.
@@ -85,7 +87,7 @@ impl Book {
             duration_ns: 0,
             windows: std::iter::repeat_with(Window::default).take(sources.len()).collect(),
             exclusive,
-            pending_marks: Vec::new(),
+            pending_marks: VecDeque::new(),
             last_tick_ns: start_ns,
             unix_ms: 0,
             clocks: None,
@@ -114,13 +116,14 @@ impl Book {
             .iter()
             .filter_map(|(_, reading)| reading.as_ref().ok().map(|reading| reading.monotonic_ns))
             .fold(tick.usage.monotonic_ns, u64::max);
-        self.take_marks(&tick.marks, horizon, tick.paths);
+        self.note_marks(tick.marks);
+        self.apply_marks(horizon, tick.paths);
         self.duration_ns += u128::from(horizon.saturating_sub(self.last_tick_ns));
         self.last_tick_ns = self.last_tick_ns.max(horizon);
         for (source, reading) in tick.readings {
             match reading {
-                Ok(reading) => self.take_reading(source, reading, &tick.usage, tick.paths),
-                Err(reason) => self.take_failure(source, tick.usage.monotonic_ns, &reason),
+                Ok(reading) => self.take_reading(*source, *reading, &tick.usage, tick.paths),
+                Err(reason) => self.take_failure(*source, tick.usage.monotonic_ns, reason),
             }
         }
         let needed_from = self.sources.iter().filter(|source| !source.lost).filter_map(|source| source.last);
@@ -150,19 +153,27 @@ impl Book {
         }
     }
 
-    fn take_marks(&mut self, marks: &[MarkRecord], horizon: u64, paths: &PathTable) {
+    /// Keep marks, in any order, until a sample reaches their time; phases are known from now on.
+    pub fn note_marks(&mut self, marks: &[MarkRecord]) {
+        let sorted_until = self.pending_marks.len();
         for record in marks {
             match *record {
                 MarkRecord::Declare { token, path, track } => {
                     self.timeline.declare(token, path, track, self.sources.len())
                 }
-                MarkRecord::Mark { token, edge, monotonic_ns } => self.pending_marks.push((monotonic_ns, token, edge)),
+                MarkRecord::Mark { token, edge, monotonic_ns } => self.pending_marks.push_back((monotonic_ns, token, edge)),
             }
         }
-        // Stable: marks of one thread with equal times keep their order.
-        self.pending_marks.sort_by_key(|(monotonic_ns, ..)| *monotonic_ns);
-        let due = self.pending_marks.partition_point(|(monotonic_ns, ..)| *monotonic_ns <= horizon);
-        for (monotonic_ns, token, edge) in self.pending_marks.drain(..due).collect::<Vec<_>>() {
+        if self.pending_marks.len() > sorted_until {
+            // Stable: marks of one thread with equal times keep their order.
+            self.pending_marks.make_contiguous().sort_by_key(|(monotonic_ns, ..)| *monotonic_ns);
+        }
+    }
+
+    fn apply_marks(&mut self, horizon: u64, paths: &PathTable) {
+        while self.pending_marks.front().is_some_and(|(at, ..)| *at <= horizon)
+            && let Some((monotonic_ns, token, edge)) = self.pending_marks.pop_front()
+        {
             if !self.timeline.apply(token, edge, monotonic_ns, paths) {
                 self.report(
                     "WARN_ENERGY_STRAY_MARK",
@@ -211,17 +222,51 @@ impl Book {
         source.failing_since = None;
         source.lost = false;
         let now = reading.monotonic_ns;
-        if let Some((last_ns, _)) = source.last
-            && now <= last_ns
-        {
+        let known_ns = source.held.map(|held| held.monotonic_ns).or(source.last.map(|(last_ns, _)| last_ns));
+        if known_ns.is_some_and(|known_ns| now <= known_ns) {
             // I5: one instant belongs to one interval. A clock that stands still or runs back yields no sample.
             return;
         }
         let slept = source.last.map_or(0, |(_, before)| usage.asleep_ns.saturating_sub(before.asleep_ns));
         if reading.restart || slept > SLEEP_NS {
             source.counter.forget();
+            source.pace.forget();
         }
         let step = source.counter.step(now, reading.raw);
+        let still = step == (CounterStep::Advance { delta: 0, possible_extra_turns: 0 });
+        if still && source.is_resting(now) {
+            source.held = Some(MachineUsage { monotonic_ns: now, ..*usage });
+            return;
+        }
+        // A counter that rested moved between two readings; the middle is never off by more than half of their distance.
+        let rested = source.held.take().filter(|_| !still);
+        let now = rested.map_or(now, |held| held.monotonic_ns.midpoint(now));
+        if !still {
+            source.pace.take_move(now);
+        }
+        self.close_interval(index, now, step, reading.raw, usage, paths);
+    }
+
+    /// End the intervals of counters that rest: nothing is left open when totals are final.
+    pub fn end_rests(&mut self, paths: &PathTable) {
+        for index in 0..self.sources.len() {
+            if let Some(held) = self.sources[index].held.take() {
+                let step = CounterStep::Advance { delta: 0, possible_extra_turns: 0 };
+                self.close_interval(index, held.monotonic_ns, step, 0, &held, paths);
+            }
+        }
+    }
+
+    fn close_interval(
+        &mut self,
+        index: usize,
+        now: u64,
+        step: CounterStep,
+        raw: u128,
+        usage: &MachineUsage,
+        paths: &PathTable,
+    ) {
+        let source = &mut self.sources[index];
         let previous = source.last.replace((now, MachineUsage { monotonic_ns: now, ..*usage }));
         let elapsed_ns = previous.map_or(0, |(last_ns, _)| now - last_ns);
         match step {
@@ -237,7 +282,7 @@ impl Book {
                 let message = format!(
                     "{} went back to {}; the {:.1} s before it are recorded as a gap",
                     self.sources[index].descriptor.id,
-                    reading.raw,
+                    raw,
                     elapsed_ns as f64 / 1e9
                 );
                 self.report("WARN_ENERGY_COUNTER_RESET", Severity::Warning, message);

@@ -172,6 +172,7 @@ impl Core {
     /// Make everything so far durable (the writing happens behind). Returns the number of the commit.
     pub fn commit(&mut self, monotonic_ns: u64, unix_ms: u64, paths: &PathTable, closing: bool) -> u64 {
         if closing {
+            self.book.end_rests(paths);
             self.book.refit_all(paths);
         }
         if let Some(imbalance) = self.book.find_imbalance(paths).filter(|_| !self.imbalance_reported) {

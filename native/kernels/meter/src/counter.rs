@@ -29,12 +29,13 @@ pub struct WrappingCounter {
     /// Largest number of counts per second the hardware can produce, where known.
     pub maximum_counts_per_second: Option<u128>,
     last: Option<(u64, u128)>,
+    moved_ns: u64,
 }
 
 impl WrappingCounter {
     /// A counter that has not been read yet.
     pub fn new(modulus: Option<u128>, maximum_counts_per_second: Option<u128>) -> Self {
-        Self { modulus, maximum_counts_per_second, last: None }
+        Self { modulus, maximum_counts_per_second, last: None, moved_ns: 0 }
     }
 
     /// Forget the last value: the next one is a starting point.
@@ -45,6 +46,7 @@ impl WrappingCounter {
     /// Take a new raw value read at `monotonic_ns`. A failed read must simply not call this.
     pub fn step(&mut self, monotonic_ns: u64, raw: u128) -> CounterStep {
         let Some((last_ns, last_raw)) = self.last.replace((monotonic_ns, raw)) else {
+            self.moved_ns = monotonic_ns;
             return CounterStep::Start;
         };
         let elapsed_ns = u128::from(monotonic_ns.saturating_sub(last_ns));
@@ -52,14 +54,23 @@ impl WrappingCounter {
             _ if raw >= last_raw => raw - last_raw,
             // Counts past the modulus would be a wrong modulus, not a wrap.
             Some(modulus) if last_raw < modulus => raw + modulus - last_raw,
-            _ => return CounterStep::Reset,
+            _ => {
+                self.moved_ns = monotonic_ns;
+                return CounterStep::Reset;
+            }
         };
+        // What a counter shows at once was drawn since it moved last, not since it was read last.
+        let since_move_ns = u128::from(monotonic_ns.saturating_sub(self.moved_ns));
+        if delta > 0 {
+            self.moved_ns = monotonic_ns;
+        }
         let Some(rate) = self.maximum_counts_per_second else {
             return CounterStep::Advance { delta, possible_extra_turns: 0 };
         };
         let reachable = rate * elapsed_ns / 1_000_000_000;
         // A 50 % margin and 20 ms of reading jitter: update and read instants differ.
-        let plausible = reachable + reachable / 2 + rate / 50;
+        let drawable = rate * since_move_ns / 1_000_000_000;
+        let plausible = drawable + drawable / 2 + rate / 50;
         if delta > plausible {
             return CounterStep::Implausible { delta };
         }
@@ -101,6 +112,17 @@ mod tests {
         let mut counter = WrappingCounter::new(Some(100), Some(50));
         counter.step(0, 10);
         assert_eq!(counter.step(10_000_000_000, 40), CounterStep::Advance { delta: 30, possible_extra_turns: 4 });
+    }
+
+    #[test]
+    fn a_slow_counter_is_judged_by_the_time_since_its_last_move() {
+        let mut counter = WrappingCounter::new(None, Some(100));
+        counter.step(0, 0);
+        for tenth in 1..10 {
+            assert_eq!(counter.step(tenth * 100_000_000, 0), advance(0));
+        }
+        assert_eq!(counter.step(1_000_000_000, 90), advance(90));
+        assert_eq!(counter.step(1_010_000_000, 180), CounterStep::Implausible { delta: 90 });
     }
 
     #[test]

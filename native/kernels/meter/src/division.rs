@@ -4,7 +4,7 @@
 use crate::accounts::{AccountKind, Balance};
 use crate::attribution::{self, Shares};
 use crate::book::Book;
-use crate::path_table::{PathTable, ROOT};
+use crate::path_table::{PathId, PathTable, ROOT};
 use crate::regression::report::FitReport;
 use crate::regression::row::{Row, Share};
 use crate::regression::window::Parts;
@@ -16,7 +16,7 @@ fn balance(nanojoules: u128, spread: u128) -> Balance {
     Balance { nanojoules, below: spread.min(nanojoules), above: spread }
 }
 
-fn account(share: &Share) -> (AccountKind, u32) {
+fn account(share: &Share) -> (AccountKind, PathId) {
     // A phase that ended so many phases ago that it is forgotten has no path any more.
     (if share.path == ROOT { AccountKind::Unattributed } else { AccountKind::Phase }, share.path)
 }
@@ -52,12 +52,15 @@ impl Book {
 
     /// Idle power is one number: time splits it.
     fn credit_idle(&mut self, index: usize, idle: u128, row: &Row, paths: &PathTable) {
+        if idle == 0 {
+            return;
+        }
         let weights: Vec<u128> = row.shares.iter().map(|share| share.weight).collect();
         for (share, part) in row.shares.iter().zip(largest_remainder(idle, &weights)) {
             self.accounts.credit(index, AccountKind::Idle, share.path, balance(part, 0), paths);
             let mut token = share.owner;
             while let Some(instance) = token.and_then(|token| self.timeline.instance_mut(token)) {
-                instance.idle[index] += part;
+                instance.amounts[index].idle += part;
                 token = instance.parent;
             }
         }
@@ -65,22 +68,36 @@ impl Book {
 
     /// Credit `parts` instead of what the row was credited before.
     fn amend(&mut self, index: usize, row: &mut Row, parts: &Parts, paths: &PathTable) {
+        // Shares of one path together: their account is looked for once.
+        let mut amended: Vec<((AccountKind, PathId), Balance, Balance)> = Vec::new();
         for (share, (nanojoules, spread)) in row.shares.iter_mut().zip(&parts.shares) {
             if (share.nanojoules, share.spread) == (*nanojoules, *spread) {
                 continue;
             }
-            let from = balance(share.nanojoules, share.spread);
-            self.accounts.amend(index, account(share), from, balance(*nanojoules, *spread), paths);
+            let key = account(share);
+            let (from, to) = (balance(share.nanojoules, share.spread), balance(*nanojoules, *spread));
+            match amended.iter_mut().find(|(known, ..)| *known == key) {
+                Some((_, before, after)) => (*before, *after) = (before.plus(from), after.plus(to)),
+                None => amended.push((key, from, to)),
+            }
             let mut token = share.owner;
             while let Some(instance) = token.and_then(|token| self.timeline.instance_mut(token)) {
-                instance.active[index] = instance.active[index] + nanojoules - share.nanojoules;
+                let amount = &mut instance.amounts[index].active;
+                *amount = *amount + nanojoules - share.nanojoules;
                 token = instance.parent;
             }
             (share.nanojoules, share.spread) = (*nanojoules, *spread);
         }
+        for (key, from, to) in amended {
+            self.accounts.amend(index, key, from, to, paths);
+        }
         for (span, edge) in row.spans.iter_mut().zip(&parts.edges) {
+            if span.edge == *edge {
+                continue;
+            }
             if let Some(instance) = self.timeline.instance_mut(span.token) {
-                instance.edge[index] = instance.edge[index] + edge - span.edge;
+                let amount = &mut instance.amounts[index].edge;
+                *amount = *amount + edge - span.edge;
             }
             span.edge = *edge;
         }
@@ -96,7 +113,7 @@ impl Book {
             if !window.rows()[at].is_mixed() {
                 continue;
             }
-            let mut row = window.rows()[at].clone();
+            let mut row = std::mem::take(window.row_mut(at));
             let parts = window.parts(&row);
             self.amend(index, &mut row, &parts, paths);
             *self.windows[index].row_mut(at) = row;

@@ -105,6 +105,12 @@ impl MarkRing {
         }
     }
 
+    /// Whether more than a quarter of it is taken: time to drain.
+    pub fn is_filling(&self) -> bool {
+        let waiting = self.head.load(Ordering::Relaxed).wrapping_sub(self.tail.load(Ordering::Relaxed));
+        waiting > CAPACITY / 4
+    }
+
     /// Take everything that is complete. Only one thread may call this.
     pub fn drain(&self, into: &mut Vec<MarkRecord>) {
         let mut position = self.tail.load(Ordering::Relaxed);

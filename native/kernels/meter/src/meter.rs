@@ -13,6 +13,7 @@ use crate::clock::{boot_hash, host_hash, monotonic_nanoseconds, short_hash, unix
 use crate::core::{Core, SegmentStart};
 use crate::error::{MeterError, Result};
 use crate::event::Event;
+use crate::intake::Intake;
 use crate::journal::folder::{FolderLock, segment_file};
 use crate::journal::state::{LedgerState, Snapshot};
 use crate::journal::writer::JournalWriter;
@@ -60,10 +61,22 @@ pub struct Shared {
     pub core: Mutex<Core>,
     /// Phase names.
     pub paths: Mutex<PathTable>,
+    /// Samples the book has not taken in yet. Locked after `core` and `paths`.
+    pub intake: Mutex<Intake>,
     /// Requests to the sampler.
     pub requests: Mutex<Requests>,
     /// Rung when `requests` changes.
     pub bell: Condvar,
+}
+
+impl Shared {
+    /// Book and names, with every sample and mark so far taken in.
+    pub fn catch_up(&self) -> (MutexGuard<'_, Core>, MutexGuard<'_, PathTable>) {
+        let mut core = lock(&self.core);
+        let paths = lock(&self.paths);
+        lock(&self.intake).feed(&mut core, &paths);
+        (core, paths)
+    }
 }
 
 /// What callers want of the sampler.
@@ -163,17 +176,20 @@ impl Meter {
         let writer = JournalWriter::create(&folder.join(name), options.sync)?;
         let mut paths = PathTable::new();
         let core = Core::new(book, found.descriptors, start, segment_start, writer, &mut paths)?;
+        let is_ready = baseline.is_done();
+        let ring = seat.ring();
+        let (models, readers): (Vec<_>, Vec<_>) = readers.into_iter().enumerate().partition(|(_, reader)| reader.is_model());
         let shared = Arc::new(Shared {
             core: Mutex::new(core),
             paths: Mutex::new(paths),
-            requests: Mutex::new(Requests { ready: baseline.is_done(), ..Requests::default() }),
+            intake: Mutex::new(Intake::new(Arc::clone(&seat), models, baseline)),
+            requests: Mutex::new(Requests { ready: is_ready, ..Requests::default() }),
             bell: Condvar::new(),
         });
         let sampler = Sampler {
             shared: Arc::clone(&shared),
-            seat: Arc::clone(&seat),
+            ring,
             readers,
-            baseline,
             period_ns: options.sample_period_ms * 1_000_000,
             commit_ns: options.commit_ms * 1_000_000,
             follow_children: options.follow_children,
@@ -223,10 +239,9 @@ impl Meter {
     /// `ERR_ENERGY_PHASE_UNKNOWN` for a token that is too old, or was never of this ledger.
     pub fn try_settle(&self, token: u64) -> Result<Option<Settled>> {
         self.request_sample();
-        let core = lock(&self.shared.core);
+        let (core, _paths) = self.shared.catch_up();
         let book = &core.book;
         let Some(instance) = book.timeline.instance(token) else {
-            // Its declaration may still be in the ring; it cannot be told apart from an old one before the next tick.
             return Err(MeterError::new(
                 "ERR_ENERGY_PHASE_UNKNOWN",
                 format!(
@@ -247,9 +262,9 @@ impl Meter {
             sources: sources
                 .map(|(index, source)| SettledSource {
                     source: source.descriptor.id.clone(),
-                    active: instance.active[index],
-                    idle: instance.idle[index],
-                    edge: instance.edge[index],
+                    active: instance.amounts[index].active,
+                    idle: instance.amounts[index].idle,
+                    edge: instance.amounts[index].edge,
                 })
                 .collect(),
         }))
@@ -258,7 +273,7 @@ impl Meter {
     /// Whether every living source has been read since `monotonic_ns`. Asks the sampler to hurry.
     pub fn is_settled(&self, monotonic_ns: u64) -> bool {
         self.request_sample();
-        lock(&self.shared.core).book.is_settled(monotonic_ns)
+        self.shared.catch_up().0.book.is_settled(monotonic_ns)
     }
 
     fn request_sample(&self) {
@@ -268,14 +283,13 @@ impl Meter {
 
     /// Everything up to the last sample.
     pub fn state(&self) -> LedgerState {
-        let core = lock(&self.shared.core);
-        let paths = lock(&self.shared.paths);
+        let (core, paths) = self.shared.catch_up();
         core.state(&paths)
     }
 
     /// Power over the last interval: watts measured and modelled, each `None` where no source of the kind answers.
     pub fn watts(&self) -> (Option<f64>, Option<f64>) {
-        let core = lock(&self.shared.core);
+        let (core, _paths) = self.shared.catch_up();
         let sum = |measured: bool| {
             let mut powers = core
                 .book
@@ -334,6 +348,7 @@ impl Meter {
         lock(&self.shared.requests).stop = true;
         self.shared.bell.notify_all();
         let panicked = thread.join().is_err();
+        lock(&self.shared.intake).leave();
         let disk = lock(&self.shared.core).finish();
         self.held = None;
         if panicked {

@@ -3,33 +3,42 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use crate::baseline::Baseline;
-use crate::book::Tick;
 use crate::clock::{monotonic_nanoseconds, unix_milliseconds};
+use crate::intake::Reading;
+use crate::mark_ring::MarkRing;
 use crate::meter::{Requests, Shared, lock};
-use crate::registry::Seat;
-use crate::source::SourceReader;
-use crate::usage::{MachineUsage, UsageReader};
+use crate::source::{RawReading, SourceReader};
+use crate::usage::UsageReader;
 
 /// A sample asked for comes no sooner than this after the one before.
 const SHORTEST_PERIOD_NS: u64 = 4_000_000;
+
+/// The kernel may wake the thread so much late, together with something else: deadlines are jittered by more anyhow.
+#[cfg(target_os = "linux")]
+const TIMER_SLACK_NS: libc::c_ulong = 1_000_000;
 
 /// What the thread owns.
 pub struct Sampler {
     /// Shared with the callers.
     pub shared: Arc<Shared>,
     /// Where marks arrive.
-    pub seat: Arc<Seat>,
-    /// Readers, in the order of the book's sources.
-    pub readers: Vec<Box<dyn SourceReader>>,
-    /// Idle power.
-    pub baseline: Baseline,
+    pub ring: &'static MarkRing,
+    /// Readers that ask the hardware, with the index of their source.
+    pub readers: Vec<(usize, Box<dyn SourceReader>)>,
     /// Mean period.
     pub period_ns: u64,
     /// Time between commits.
     pub commit_ns: u64,
     /// Whether processes started by this one count as this process.
     pub follow_children: bool,
+}
+
+/// What callers want of a tick.
+struct Wanted {
+    stop: bool,
+    /// The book is to take in this sample now.
+    feed: bool,
+    tickets: Vec<u64>,
 }
 
 /// ±10 % of the period, the same series in every run: sensors that update every 100 ms must not be read in step.
@@ -42,14 +51,14 @@ fn jittered(period_ns: u64, tick: u64) -> u64 {
 }
 
 /// Wait until `deadline_ns`, or until a caller wants something. Returns what is wanted.
-fn wait(shared: &Shared, deadline_ns: u64, earliest_ns: u64) -> (bool, Vec<u64>) {
+fn wait(shared: &Shared, deadline_ns: u64, earliest_ns: u64) -> Wanted {
     let mut requests = lock(&shared.requests);
     loop {
         let now = monotonic_nanoseconds();
         let wanted = requests.stop || !requests.snapshots.is_empty() || (requests.sample && now >= earliest_ns);
         if wanted || now >= deadline_ns {
-            requests.sample = false;
-            return (requests.stop, std::mem::take(&mut requests.snapshots));
+            let feed = std::mem::take(&mut requests.sample);
+            return Wanted { stop: requests.stop, feed, tickets: std::mem::take(&mut requests.snapshots) };
         }
         let until = if requests.sample { earliest_ns.min(deadline_ns) } else { deadline_ns };
         let rest = Duration::from_nanos(until.saturating_sub(now).max(1000));
@@ -57,30 +66,8 @@ fn wait(shared: &Shared, deadline_ns: u64, earliest_ns: u64) -> (bool, Vec<u64>)
     }
 }
 
-fn tick(sampler: &mut Sampler, usage_reader: &mut UsageReader) -> MachineUsage {
-    let usage = usage_reader.read();
-    let readings = sampler.readers.iter_mut().enumerate();
-    let readings = readings
-        .flat_map(|(index, reader)| reader.drain(&usage).into_iter().map(move |reading| (index, reading)))
-        .collect();
-    // Marks are taken after the readings: whatever happened before a reading is in the ring by now.
-    let mut marks = Vec::new();
-    sampler.seat.ring().drain(&mut marks);
-    let mut core = lock(&sampler.shared.core);
-    let paths = lock(&sampler.shared.paths);
-    core.ingest(Tick { usage, readings, marks, unix_ms: unix_milliseconds(), paths: &paths });
-    if !sampler.baseline.is_done() {
-        sampler.baseline.observe(&usage, &mut core.book);
-        if sampler.baseline.is_done() {
-            lock(&sampler.shared.requests).ready = true;
-        }
-    }
-    usage
-}
-
 fn commit(shared: &Shared, tickets: Vec<u64>, closing: bool) {
-    let mut core = lock(&shared.core);
-    let paths = lock(&shared.paths);
+    let (mut core, paths) = shared.catch_up();
     let number = core.commit(monotonic_nanoseconds(), unix_milliseconds(), &paths, closing);
     if tickets.is_empty() {
         return;
@@ -94,25 +81,48 @@ fn commit(shared: &Shared, tickets: Vec<u64>, closing: bool) {
 
 /// The thread's whole life.
 pub fn run(mut sampler: Sampler) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: sets a number of this thread; no memory is passed.
+    unsafe {
+        libc::prctl(libc::PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0);
+    }
+    let shared = Arc::clone(&sampler.shared);
     let mut usage_reader = UsageReader::open();
     if sampler.follow_children {
         usage_reader.follow_children();
     }
+    // Kept for their memory.
+    let (mut readings, mut answers): (Vec<Reading>, Vec<Result<RawReading, String>>) = (Vec::new(), Vec::new());
     let mut number = 0_u64;
     let mut last_commit_ns = 0;
+    let mut is_ready = false;
     let mut deadline_ns = monotonic_nanoseconds();
     loop {
-        let (stop, tickets) =
-            wait(&sampler.shared, deadline_ns, deadline_ns.saturating_sub(sampler.period_ns) + SHORTEST_PERIOD_NS);
-        let started = tick(&mut sampler, &mut usage_reader).monotonic_ns;
+        let earliest_ns = deadline_ns.saturating_sub(sampler.period_ns) + SHORTEST_PERIOD_NS;
+        let Wanted { stop, feed, tickets } = wait(&shared, deadline_ns, earliest_ns);
+        let due = monotonic_nanoseconds().saturating_sub(last_commit_ns) >= sampler.commit_ns;
+        let to_commit = stop || !tickets.is_empty() || due;
+        let usage = usage_reader.read(to_commit);
+        let started_ns = usage.usage.monotonic_ns;
+        for (index, reader) in &mut sampler.readers {
+            reader.drain(&usage.usage, &mut answers);
+            readings.extend(answers.drain(..).map(|answer| (*index, answer)));
+        }
+        lock(&shared.intake).put(usage, unix_milliseconds(), &mut readings);
         number += 1;
-        if stop || !tickets.is_empty() || started.saturating_sub(last_commit_ns) >= sampler.commit_ns {
-            commit(&sampler.shared, tickets, stop);
-            last_commit_ns = started;
+        if to_commit {
+            commit(&shared, tickets, stop);
+            last_commit_ns = started_ns;
+        } else if feed || !is_ready || sampler.ring.is_filling() {
+            drop(shared.catch_up());
+        }
+        if !is_ready && lock(&shared.intake).is_ready() {
+            is_ready = true;
+            lock(&shared.requests).ready = true;
         }
         if stop {
             return;
         }
-        deadline_ns = started + jittered(sampler.period_ns, number);
+        deadline_ns = started_ns + jittered(sampler.period_ns, number);
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::counter::WrappingCounter;
 use crate::journal::commit::SourceTotal;
-use crate::source::{Attribution, OpenSource, SourceDescriptor, SourceReader, SourceState};
+use crate::pace::Pace;
+use crate::source::{Attribution, OpenSource, Provenance, SourceDescriptor, SourceReader, SourceState};
 use crate::unit::EnergyUnit;
 use crate::usage::MachineUsage;
 
@@ -17,6 +18,9 @@ pub struct SourceBook {
     pub(crate) attribution: Attribution,
     pub(crate) counter: WrappingCounter,
     pub(crate) last: Option<(u64, MachineUsage)>,
+    /// The last reading, where the counter had not moved and its interval is still open.
+    pub(crate) held: Option<MachineUsage>,
+    pub(crate) pace: Pace,
     /// Counts and nanojoules of this segment.
     pub(crate) count: u128,
     /// Nanojoules of the run before this segment.
@@ -39,6 +43,8 @@ impl SourceBook {
             attribution: open.attribution,
             counter: open.counter,
             last: None,
+            held: None,
+            pace: Pace::default(),
             count: 0,
             carried: 0,
             interval_sum: 0,
@@ -48,6 +54,12 @@ impl SourceBook {
             previous_nanowatts: None,
         };
         (book, open.reader)
+    }
+
+    /// Whether a reading at `now` that shows what the one before showed says nothing yet.
+    pub(crate) fn is_resting(&self, now: u64) -> bool {
+        self.descriptor.provenance == Provenance::MeasuredCounter
+            && self.last.is_some_and(|(last_ns, _)| now.saturating_sub(last_ns) < self.pace.hold_ns())
     }
 
     /// Whether its energy is credited to accounts.

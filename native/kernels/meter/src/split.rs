@@ -7,6 +7,9 @@ pub fn largest_remainder(amount: u128, weights: &[u128]) -> Vec<u128> {
     if weights.is_empty() {
         return Vec::new();
     }
+    if weights.len() == 1 {
+        return vec![amount];
+    }
     let mut total: u128 = weights.iter().sum();
     let mut scaled: Vec<u128> = weights.to_vec();
     // Products must stay below 2¹²⁸; weights are durations, so dropping their low bits costs nothing.
@@ -20,11 +23,17 @@ pub fn largest_remainder(amount: u128, weights: &[u128]) -> Vec<u128> {
         return parts;
     }
     let mut parts: Vec<u128> = scaled.iter().map(|weight| amount * weight / total).collect();
-    let mut order: Vec<usize> = (0..parts.len()).collect();
-    order.sort_by_key(|&index| (std::cmp::Reverse(amount * scaled[index] % total), index));
     let missing = amount - parts.iter().sum::<u128>();
-    for &index in order.iter().take(missing as usize) {
-        parts[index] += 1;
+    if missing > 0 {
+        // From here on the weights are not needed: their place takes the remainders.
+        for (rest, part) in scaled.iter_mut().zip(&parts) {
+            *rest = amount * *rest - part * total;
+        }
+        let mut order: Vec<usize> = (0..parts.len()).collect();
+        order.sort_unstable_by_key(|&index| (std::cmp::Reverse(scaled[index]), index));
+        for &index in order.iter().take(missing as usize) {
+            parts[index] += 1;
+        }
     }
     parts
 }

@@ -1,10 +1,11 @@
 //! Who owned the time: phase instances, one stack per stream, and the stretches in which the owners did not change.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::mark_ring::Edge;
 use crate::path_table::{ClassId, NO_CLASS, PathId, PathTable};
+use crate::token_hash::TokenMap;
 
 /// Divisible by every number of concurrent owners up to 16, so that shared time divides exactly.
 pub const SHARE_SCALE: u128 = 720_720;
@@ -30,12 +31,19 @@ pub struct Instance {
     pub end_ns: Option<u64>,
     /// Whether any of its time was shared with an unrelated phase.
     pub estimated: bool,
-    /// Nanojoules by source, children included.
-    pub active: Vec<u128>,
-    /// The machine's idle nanojoules by source during its time, children included.
-    pub idle: Vec<u128>,
-    /// How far `active` can be off by source, because its edges fell inside counter intervals.
-    pub edge: Vec<u128>,
+    /// By source, children included.
+    pub amounts: Vec<Amounts>,
+}
+
+/// What one source gave a phase instance, nanojoules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amounts {
+    /// Of this process.
+    pub active: u128,
+    /// The machine's idle energy during its time.
+    pub idle: u128,
+    /// How far `active` can be off, because its edges fell inside counter intervals.
+    pub edge: u128,
 }
 
 /// Part of a time span during which the owners did not change.
@@ -53,9 +61,11 @@ pub struct Stretch {
 
 /// The timeline of one ledger.
 pub struct Timeline {
-    instances: HashMap<u64, Instance>,
+    instances: TokenMap<u64, Instance>,
+    /// A finished instance that was forgotten: its memory serves the next.
+    spare: Option<Instance>,
     finished: VecDeque<u64>,
-    stacks: HashMap<u32, Vec<u64>>,
+    stacks: TokenMap<u32, Vec<u64>>,
     owners: Arc<[u64]>,
     owner_classes: Vec<ClassId>,
     owned_since_ns: u64,
@@ -71,9 +81,10 @@ impl Timeline {
     /// A timeline that starts at `start_ns` with nothing open.
     pub fn new(start_ns: u64) -> Self {
         Self {
-            instances: HashMap::new(),
+            instances: TokenMap::default(),
+            spare: None,
             finished: VecDeque::new(),
-            stacks: HashMap::new(),
+            stacks: TokenMap::default(),
             owners: Arc::from([]),
             owner_classes: Vec::new(),
             owned_since_ns: start_ns,
@@ -106,20 +117,19 @@ impl Timeline {
 
     /// A phase instance exists from now on.
     pub fn declare(&mut self, token: u64, path: PathId, track: u32, sources: usize) {
-        self.instances.insert(
-            token,
-            Instance {
-                path,
-                track,
-                parent: None,
-                begin_ns: None,
-                end_ns: None,
-                estimated: false,
-                active: vec![0; sources],
-                idle: vec![0; sources],
-                edge: vec![0; sources],
-            },
-        );
+        let mut amounts = self.spare.take().map_or_else(Vec::new, |spare| spare.amounts);
+        amounts.clear();
+        amounts.resize(sources, Amounts::default());
+        let instance = Instance {
+            path,
+            track,
+            parent: None,
+            begin_ns: None,
+            end_ns: None,
+            estimated: false,
+            amounts,
+        };
+        self.instances.insert(token, instance);
     }
 
     /// Divide time up to `monotonic_ns` among the present owners.
@@ -212,7 +222,7 @@ impl Timeline {
         if self.finished.len() > FINISHED_KEPT
             && let Some(oldest) = self.finished.pop_front()
         {
-            self.instances.remove(&oldest);
+            self.spare = self.instances.remove(&oldest);
         }
     }
 
@@ -248,24 +258,34 @@ impl Timeline {
 
     /// The stretches between `start_ns` and `end_ns`, cut to it; time that is not known any more is nobody's.
     pub fn stretches(&self, start_ns: u64, end_ns: u64) -> Vec<Stretch> {
+        let mut found = Vec::new();
+        self.each_stretch(start_ns, end_ns, |stretch| found.push(stretch.clone()));
+        found
+    }
+
+    /// [`Self::stretches`] one by one.
+    pub fn each_stretch(&self, start_ns: u64, end_ns: u64, mut take: impl FnMut(&Stretch)) {
         let nobody = |start_ns, end_ns| Stretch { start_ns, end_ns, since_ns: start_ns, owners: Arc::from([]) };
         let known_from = self.stretches.front().map_or(self.reached_ns, |stretch| stretch.start_ns).min(end_ns);
-        let mut found = Vec::new();
+        let mut reached = start_ns;
         if start_ns < known_from {
-            found.push(nobody(start_ns, known_from));
+            take(&nobody(start_ns, known_from));
+            reached = known_from;
         }
         let first = self.stretches.partition_point(|stretch| stretch.end_ns <= start_ns);
         let inside = self.stretches.iter().skip(first).take_while(|stretch| stretch.start_ns < end_ns);
-        found.extend(inside.map(|stretch| Stretch {
-            start_ns: stretch.start_ns.max(start_ns),
-            end_ns: stretch.end_ns.min(end_ns),
-            ..stretch.clone()
-        }));
-        let reached = found.last().map_or(start_ns, |last| last.end_ns);
-        if reached < end_ns {
-            found.push(nobody(reached, end_ns));
+        for stretch in inside {
+            if stretch.start_ns >= start_ns && stretch.end_ns <= end_ns {
+                take(stretch);
+            } else {
+                let (start_ns, end_ns) = (stretch.start_ns.max(start_ns), stretch.end_ns.min(end_ns));
+                take(&Stretch { start_ns, end_ns, ..stretch.clone() });
+            }
+            reached = stretch.end_ns.min(end_ns);
         }
-        found
+        if reached < end_ns {
+            take(&nobody(reached, end_ns));
+        }
     }
 
     /// Forget stretches that end at or before `monotonic_ns`.

@@ -153,12 +153,13 @@ fn amd_counters_have_their_own_unit_and_count_once_beside_the_kernels_sensor() {
     assert_eq!(state("hwmon:amdgpu"), SourceState::ShownOnly);
     let source = found.open.iter_mut().find(|source| source.descriptor.id == "amdsmi:aa11").unwrap();
     let usage = swift_meter::usage::MachineUsage::default();
-    let mut readings = Vec::new();
+    let mut answers = Vec::new();
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(600) {
-        readings.extend(source.reader.drain(&usage).into_iter().map(Result::unwrap));
+        source.reader.drain(&usage, &mut answers);
         std::thread::sleep(Duration::from_millis(5));
     }
+    let readings: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
     let (first, last) = (readings[1], readings[readings.len() - 1]);
     let joules = source.unit.cumulative_nanojoules(last.raw - first.raw) as f64 / 1e9;
     let seconds = (last.monotonic_ns - first.monotonic_ns) as f64 / 1e9;

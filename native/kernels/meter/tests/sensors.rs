@@ -71,11 +71,16 @@ fn unknown_sensors_and_batteries_are_shown_and_not_added() {
     use SourceState::{Included, ShownOnly};
     assert_eq!(states, [(Scope::Platform, ShownOnly), (Scope::Gpu, Included), (Scope::Wall, ShownOnly)]);
     let battery = found.open.iter_mut().find(|source| source.descriptor.id == "battery:BAT0").unwrap();
-    assert!(battery.reader.drain(&MachineUsage::default()).is_empty(), "a charging battery says nothing");
+    let mut drain = || {
+        let mut readings = Vec::new();
+        battery.reader.drain(&MachineUsage::default(), &mut readings);
+        readings
+    };
+    assert!(drain().is_empty(), "a charging battery says nothing");
     write(&root, &[("supply/BAT0/status", "Discharging")]);
-    let first = battery.reader.drain(&MachineUsage::default())[0].clone().unwrap();
+    let first = drain()[0].clone().unwrap();
     std::thread::sleep(std::time::Duration::from_millis(50));
-    let second = battery.reader.drain(&MachineUsage::default())[0].clone().unwrap();
+    let second = drain()[0].clone().unwrap();
     let joules = battery.unit.cumulative_nanojoules(second.raw - first.raw);
     assert_eq!(joules, u128::from(second.monotonic_ns - first.monotonic_ns) * 12, "12 W");
 }

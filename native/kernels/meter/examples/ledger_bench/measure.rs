@@ -18,15 +18,22 @@ use crate::{Figure, gpu, support, vectors};
 /// What makes a layout different from the first.
 type Change = dyn Fn(&mut TraceOptions, &mut CounterOptions);
 
-/// Everything; `quick` for a look.
-pub fn all(quick: bool) -> Vec<Figure> {
-    let mut figures = vec![conservation(if quick { 2000 } else { 100_000 }), conformance()];
-    figures.extend(class_sums(if quick { 3 } else { 12 }));
-    figures.extend(marks(if quick { 20_000 } else { 500_000 }));
-    figures.push(bytes_per_sample());
-    figures.push(sampler_load(if quick { 2 } else { 20 }));
-    figures.extend(merging(if quick { 100 } else { 1000 }));
-    figures
+/// What can be measured alone.
+pub const PARTS: [&str; 7] = ["conservation", "vectors", "classes", "marks", "bytes", "load", "merge"];
+
+/// The named parts; `quick` for a look.
+pub fn all(quick: bool, parts: &[&str]) -> Vec<Figure> {
+    let one = |part: &&str| match *part {
+        "conservation" => vec![conservation(if quick { 2000 } else { 100_000 })],
+        "vectors" => vec![conformance()],
+        "classes" => class_sums(if quick { 3 } else { 12 }),
+        "marks" => marks(if quick { 20_000 } else { 500_000 }),
+        "bytes" => vec![bytes_per_sample()],
+        "load" => sampler_load(if quick { 2 } else { 20 }),
+        "merge" => merging(if quick { 100 } else { 1000 }),
+        other => unreachable!("{other} is not a part"),
+    };
+    parts.iter().flat_map(one).collect()
 }
 
 fn conservation(trees: u64) -> Figure {
@@ -150,8 +157,36 @@ fn bytes_per_sample() -> Figure {
     Figure::new("bytes per sample", "B", bytes.len() as f64 / samples as f64, Some(32.0), detail)
 }
 
-/// Processor time of the sampler's and the journal's threads while a program marks 200 phases a second.
-fn sampler_load(seconds: u64) -> Figure {
+/// CPU time of every thread of this process by its name, from the scheduler's own sum in nanoseconds.
+fn cpu_by_thread() -> std::collections::BTreeMap<String, u64> {
+    let mut found = std::collections::BTreeMap::new();
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return found };
+    for task in tasks.filter_map(|task| Some(task.ok()?.path())) {
+        let name = std::fs::read_to_string(task.join("comm")).unwrap_or_default();
+        let sched = std::fs::read_to_string(task.join("schedstat")).unwrap_or_default();
+        let nanoseconds = sched.split(' ').next().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        *found.entry(name.trim().to_owned()).or_default() += nanoseconds;
+    }
+    found
+}
+
+/// Processor time of the sampler's and the journal's threads while a program marks 200 phases a second: once a program that
+/// computes between its marks, as training does, and once one that sleeps, where each sample also wakes the processor.
+fn sampler_load(seconds: u64) -> Vec<Figure> {
+    vec![
+        one_load("sampler's load, program computing", seconds, |until| {
+            let mut waste = 0_u64;
+            while Instant::now() < until {
+                waste = std::hint::black_box(waste.wrapping_mul(3) + 1);
+            }
+        }),
+        one_load("sampler's load, program asleep", seconds, |until| {
+            std::thread::sleep(until.saturating_duration_since(Instant::now()));
+        }),
+    ]
+}
+
+fn one_load(name: &'static str, seconds: u64, spend_until: impl Fn(Instant)) -> Figure {
     let mut tree = support::FakeTree::new("bench-load");
     tree.zone("intel-rapl:0", "package-0", support::INTEL_UNIT, 0);
     let directory = support::folder("bench-load-ledger");
@@ -165,21 +200,31 @@ fn sampler_load(seconds: u64) -> Figure {
     .expect("the ledger opens");
     let paths = ["train/data", "train/forward", "train/backward"].map(|path| meter.intern(path).expect("a good path"));
     let others = || process_cpu_nanoseconds() - thread_cpu_nanoseconds();
-    let (start, before) = (Instant::now(), others());
+    let (start, before, threads_before) = (Instant::now(), others(), cpu_by_thread());
     let mut step = 0;
     while start.elapsed().as_secs() < seconds {
         let token = meter.declare(paths[step % 3], 0).expect("the ledger is open");
         mark_now(token, Edge::Begin);
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        spend_until(start + std::time::Duration::from_millis(5) * (step as u32 + 1));
         mark_now(token, Edge::End);
         tree.zones[0].total += 200_000_000 * (1 + step as u128 % 3);
         tree.zones[0].show();
         step += 1;
     }
-    let load = (others() - before) as f64 / start.elapsed().as_nanos() as f64;
+    let elapsed = start.elapsed().as_nanos() as f64;
+    let (after, threads_after) = (others(), cpu_by_thread());
+    let share = |nanoseconds: u64| nanoseconds as f64 * 100.0 / elapsed;
+    let of_thread = |name: &str| {
+        let at = |threads: &std::collections::BTreeMap<String, u64>| threads.get(name).copied().unwrap_or(0);
+        share(at(&threads_after).saturating_sub(at(&threads_before)))
+    };
     meter.close().expect("the ledger closes");
-    let detail = format!("{seconds} s at 10 Hz, a commit on disk every second, {step} phases of three classes");
-    Figure::new("sampler's load", "% of a core", load * 100.0, Some(0.5), detail)
+    let detail = format!(
+        "{seconds} s at 10 Hz, a commit on disk every second, {step} phases of three classes; the sampler's thread {:.3} %, the journal's {:.3} %",
+        of_thread("swift-meter"),
+        of_thread("swift-journal")
+    );
+    Figure::new(name, "% of a core", share(after - before), Some(0.1), detail)
 }
 
 fn merging(segments: u64) -> Vec<Figure> {

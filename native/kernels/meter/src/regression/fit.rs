@@ -1,11 +1,12 @@
 //! Powers by class and ramp knot from a window of rows, with their covariance.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::linear::{condition, non_negative};
 use super::row::{Cell, Row};
 use super::{CLASSES_FITTED, FEWEST_KNOTS, KNOTS};
 use crate::path_table::ClassId;
+use crate::token_hash::TokenMap;
 
 /// Neighbouring knots of a ramp differ by this much of the mean power: the strength of the ridge between them.
 const RIDGE_SHARE: f64 = 0.7;
@@ -25,7 +26,7 @@ pub struct Fit {
     /// Columns of each class; later knots share the last one.
     knots: usize,
     /// First column of each class.
-    columns: HashMap<ClassId, usize>,
+    columns: TokenMap<ClassId, usize>,
     /// Watts by column.
     powers: Vec<f64>,
     /// Their covariance.
@@ -44,6 +45,18 @@ pub struct Fit {
     gram: Vec<f64>,
     /// Weight of the ridge in it.
     ridge: f64,
+}
+
+/// See [`Fit::lever`].
+pub struct Lever {
+    /// The row's energy over the square of its estimate.
+    scale: f64,
+    /// Seconds by column.
+    all: Vec<f64>,
+    /// Covariance times `all`.
+    turned: Vec<f64>,
+    /// `all` times that.
+    variance: f64,
 }
 
 /// One row against a fit.
@@ -74,7 +87,7 @@ fn joules(row: &Row) -> f64 {
 fn assign_columns<'a>(
     rows: impl Iterator<Item = &'a Row>,
     knots: usize,
-) -> (BTreeMap<ClassId, f64>, HashMap<ClassId, usize>) {
+) -> (BTreeMap<ClassId, f64>, TokenMap<ClassId, usize>) {
     let mut seconds: BTreeMap<ClassId, f64> = BTreeMap::new();
     for cell in rows.flat_map(|row| &row.cells) {
         *seconds.entry(cell.class).or_default() += cell.seconds;
@@ -246,25 +259,74 @@ impl Fit {
         (whole > 0.0).then_some(Estimate { cells, shares, whole })
     }
 
-    /// How the part of the shares for which `inside` holds changes with the powers, added to `gradient`; returns the
-    /// variance of the part by the row's own noise (joules²). The row's energy is known, so a row that lies wholly
-    /// inside or outside has neither.
-    pub fn add_sensitivity(
+    /// How a row's estimate hangs on the powers as a whole.
+    pub fn lever(&self, row: &Row, estimate: &Estimate) -> Lever {
+        let size = self.size();
+        let mut all = vec![0.0; size];
+        for cell in &row.cells {
+            all[self.cell_column(self.columns[&cell.class], cell)] += cell.seconds;
+        }
+        let mut turned = vec![0.0; size];
+        for column in (0..size).filter(|column| all[*column] != 0.0) {
+            let covariances = &self.covariance[column * size..(column + 1) * size];
+            turned.iter_mut().zip(covariances).for_each(|(sum, value)| *sum += all[column] * value);
+        }
+        let variance = all.iter().zip(&turned).map(|(time, value)| time * value).sum();
+        Lever { scale: joules(row) / (estimate.whole * estimate.whole), all, turned, variance }
+    }
+
+    /// Variance (joules²) of the part of a row that `shares` get, by the powers and by the row's own noise. The row's
+    /// energy is known, so a part that is all of the row or nothing has none. `times` is scratch.
+    pub fn part_variance(
         &self,
         row: &Row,
         estimate: &Estimate,
-        inside: impl Fn(usize) -> bool,
+        lever: &Lever,
+        shares: &[u32],
+        times: &mut Vec<(usize, f64)>,
+    ) -> f64 {
+        times.clear();
+        let mut part = 0.0;
+        for share in shares {
+            part += estimate.shares[*share as usize];
+            for cell in row.cells_of(*share as usize) {
+                times.push((self.cell_column(self.columns[&cell.class], cell), cell.seconds));
+            }
+        }
+        // The part is whole·share; its gradient is scale·(whole·times − part·all).
+        let size = self.size();
+        let (mut inner, mut outer) = (0.0, 0.0);
+        for (column, time) in times.iter() {
+            outer += time * lever.turned[*column];
+            for (other, other_time) in times.iter() {
+                inner += time * other_time * self.covariance[column * size + other];
+            }
+        }
+        let (whole, scale) = (estimate.whole, lever.scale);
+        let by_powers = whole * whole * inner - 2.0 * whole * part * outer + part * part * lever.variance;
+        scale * scale * by_powers.max(0.0) + self.own_variance(scale, part, whole - part)
+    }
+
+    fn own_variance(&self, scale: f64, part: f64, rest: f64) -> f64 {
+        2.0 * (self.noise * scale * part * rest).powi(2)
+    }
+
+    /// Add how a class's part of a row changes with the powers to `gradient`; returns the variance of that part by the
+    /// row's own noise (joules²).
+    pub fn add_gradient(
+        &self,
+        row: &Row,
+        estimate: &Estimate,
+        lever: &Lever,
+        class: ClassId,
+        part: f64,
         gradient: &mut [f64],
     ) -> f64 {
-        let part: f64 = (0..row.shares.len()).filter(|share| inside(*share)).map(|share| estimate.shares[share]).sum();
-        let rest = estimate.whole - part;
-        let scale = joules(row) / (estimate.whole * estimate.whole);
-        for cell in &row.cells {
-            let column = self.cell_column(self.columns[&cell.class], cell);
-            let slope = if inside(cell.share as usize) { rest } else { -part };
-            gradient[column] += scale * slope * cell.seconds;
+        gradient.iter_mut().zip(&lever.all).for_each(|(sum, time)| *sum -= lever.scale * part * time);
+        for cell in row.cells.iter().filter(|cell| cell.class == class) {
+            gradient[self.cell_column(self.columns[&cell.class], cell)] += lever.scale * estimate.whole * cell.seconds;
         }
-        2.0 * (self.noise * scale * part * rest).powi(2)
+        self.own_variance(lever.scale, part, estimate.whole - part)
     }
 
     /// gᵀΣg.

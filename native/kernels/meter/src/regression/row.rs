@@ -1,7 +1,5 @@
 //! One counter interval as a row of the regression.
 
-use std::collections::BTreeMap;
-
 use super::{KNOTS, RAMP_ENDS_NS};
 use crate::path_table::{ClassId, NO_CLASS, PathId, PathTable, ROOT};
 use crate::split::largest_remainder;
@@ -35,15 +33,17 @@ pub struct Share {
     pub nanojoules: u128,
     /// How far those may be off, as credited beside them.
     pub spread: u128,
+    /// Its cells in the row: from, and up to without.
+    pub cells: (u32, u32),
 }
 
 /// An instance that owns a part of the interval, itself or by its children, and not all of it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Span {
     /// Instance.
     pub token: u64,
-    /// Indices of its shares.
-    pub shares: Vec<u32>,
+    /// Its part of [`Row::span_shares`]: from, and up to without.
+    pub shares: (u32, u32),
     /// Sum over its edges inside the interval of their distance from the interval's start, nanoseconds.
     pub offsets_ns: u128,
     /// How far its part may be off, as credited to it.
@@ -51,7 +51,7 @@ pub struct Span {
 }
 
 /// See the module's description.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Row {
     /// Start.
     pub start_ns: u64,
@@ -65,6 +65,8 @@ pub struct Row {
     pub cells: Vec<Cell>,
     /// Instances with an edge inside.
     pub spans: Vec<Span>,
+    /// Indices of shares, by span.
+    pub span_shares: Vec<u32>,
     /// |power of this interval − power of the one before|, nanowatts: the error of a split by time.
     pub jump: u128,
 }
@@ -99,29 +101,37 @@ impl Row {
         timeline: &Timeline,
         paths: &PathTable,
     ) -> Self {
-        let mut weights: BTreeMap<Option<u64>, (u128, [f64; KNOTS])> = BTreeMap::new();
-        for stretch in timeline.stretches(start_ns, end_ns) {
+        let mut owned: Vec<(Option<u64>, u128, [f64; KNOTS])> = Vec::new();
+        timeline.each_stretch(start_ns, end_ns, |stretch| {
             let nobody = stretch.owners.is_empty().then_some(None);
             let count = stretch.owners.len().max(1) as u128;
             let time = u128::from(stretch.end_ns - stretch.start_ns) * SHARE_SCALE / count;
-            let parts = by_knot(&stretch);
+            let parts = by_knot(stretch).map(|part| part / count as f64);
             for owner in nobody.into_iter().chain(stretch.owners.iter().copied().map(Some)) {
-                let (weight, sums) = weights.entry(owner).or_default();
-                *weight += time;
-                sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part / count as f64);
+                // Who owned time lately is at the end.
+                match owned.iter_mut().rev().find(|(known, ..)| *known == owner) {
+                    Some((_, weight, sums)) => {
+                        *weight += time;
+                        sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
+                    }
+                    None => owned.push((owner, time, parts)),
+                }
             }
-        }
-        let mut shares = Vec::with_capacity(weights.len());
-        let mut cells = Vec::new();
-        for (owner, (weight, parts)) in weights {
+        });
+        owned.sort_unstable_by_key(|(owner, ..)| *owner);
+        let mut shares = Vec::with_capacity(owned.len());
+        let mut cells = Vec::with_capacity(2 * owned.len());
+        for (owner, weight, parts) in owned {
             let path = owner.and_then(|token| timeline.instance(token)).map_or(ROOT, |instance| instance.path);
             let class = if path == ROOT { NO_CLASS } else { paths.class(path) };
+            let first = cells.len() as u32;
             for (knot, seconds) in parts.into_iter().enumerate().filter(|(_, part)| *part > 0.0) {
                 cells.push(Cell { share: shares.len() as u32, class, knot: knot as u8, seconds });
             }
-            shares.push(Share { owner, path, class, weight, nanojoules: 0, spread: 0 });
+            let cells = (first, cells.len() as u32);
+            shares.push(Share { owner, path, class, weight, nanojoules: 0, spread: 0, cells });
         }
-        let mut row = Self { start_ns, end_ns, nanojoules, shares, cells, spans: Vec::new(), jump };
+        let mut row = Self { start_ns, end_ns, nanojoules, shares, cells, jump, ..Self::default() };
         row.find_spans(timeline);
         row
     }
@@ -130,25 +140,39 @@ impl Row {
         if self.shares.len() < 2 {
             return;
         }
-        let mut spans: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+        let mut pairs: Vec<(u64, u32)> = Vec::with_capacity(2 * self.shares.len());
         for (index, share) in self.shares.iter().enumerate() {
-            let mut token = share.owner;
-            while let Some(instance) = token.and_then(|token| timeline.instance(token)) {
-                spans.entry(token.unwrap_or_default()).or_default().push(index as u32);
-                token = instance.parent;
+            let mut owner = share.owner;
+            while let Some((token, instance)) = owner.and_then(|token| Some((token, timeline.instance(token)?))) {
+                pairs.push((token, index as u32));
+                owner = instance.parent;
             }
         }
+        pairs.sort_unstable();
+        self.span_shares.reserve(pairs.len());
         // Boundaries between two children are inside their parent: only an interval that a phase shares with others
         // makes its own energy uncertain.
-        let partial = spans.into_iter().filter(|(_, shares)| shares.len() < self.shares.len());
-        let offsets = |token: u64| {
+        for group in pairs.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() < self.shares.len()) {
+            let token = group[0].0;
+            let first = self.span_shares.len() as u32;
+            self.span_shares.extend(group.iter().map(|(_, share)| share));
             let instance = timeline.instance(token);
             let edges = instance.map(|instance| [instance.begin_ns, instance.end_ns]).into_iter().flatten().flatten();
             let inside = edges.filter(|at| (self.start_ns..=self.end_ns).contains(at));
-            inside.map(|at| u128::from(at - self.start_ns)).sum()
-        };
-        self.spans =
-            partial.map(|(token, shares)| Span { token, shares, offsets_ns: offsets(token), edge: 0 }).collect();
+            let offsets_ns = inside.map(|at| u128::from(at - self.start_ns)).sum();
+            self.spans.push(Span { token, shares: (first, self.span_shares.len() as u32), offsets_ns, edge: 0 });
+        }
+    }
+
+    /// Cells of a share.
+    pub fn cells_of(&self, share: usize) -> &[Cell] {
+        let (from, to) = self.shares[share].cells;
+        &self.cells[from as usize..to as usize]
+    }
+
+    /// Indices of a span's shares.
+    pub fn shares_of(&self, span: &Span) -> &[u32] {
+        &self.span_shares[span.shares.0 as usize..span.shares.1 as usize]
     }
 
     /// Whether more than one owner has a part.

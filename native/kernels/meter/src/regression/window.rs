@@ -9,9 +9,13 @@ use super::{CONDITION_LIMIT, WINDOW_ROWS, Z95};
 use crate::path_table::ClassId;
 use crate::split::largest_remainder;
 
-/// Most rows between two fits. A fit goes over the whole window, so that its cost per row stays that of two passes;
-/// every row is fitted again at least once before it leaves the window, and all that are left when totals are final.
-const LONGEST_WAIT: usize = WINDOW_ROWS / 2;
+/// Rows between two fits: as many as there are, so that the cost of a fit over all of them stays that of two passes per
+/// row, and at most so many, so that every row is fitted again at least once before it leaves the window. All that are
+/// left are fitted when totals are final.
+const LONGEST_WAIT: usize = WINDOW_ROWS * 3 / 4;
+
+/// Rows before the first fit: fewer say little.
+const SHORTEST_WAIT: usize = 12;
 
 /// Parts of one row: nanojoules and spread by share, edge by span.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,14 +57,17 @@ impl Window {
             let relative = self.relative.get(&row.shares[index].class).filter(|_| row.is_mixed());
             (relative.copied().unwrap_or(0.0) * part as f64).round() as u128
         };
-        let edges = row.spans.iter().map(|span| {
-            let mut gradient = vec![0.0; fit.size()];
-            let inside = |share: usize| span.shares.contains(&(share as u32));
-            let own = fit.add_sensitivity(row, &estimate, inside, &mut gradient);
-            to_nanojoules(Z95 * (own + fit.variance_along(&gradient)).sqrt())
-        });
+        let mut edges = Vec::with_capacity(row.spans.len());
+        if !row.spans.is_empty() {
+            let lever = fit.lever(row, &estimate);
+            let mut times = Vec::new();
+            edges.extend(row.spans.iter().map(|span| {
+                let variance = fit.part_variance(row, &estimate, &lever, row.shares_of(span), &mut times);
+                to_nanojoules(Z95 * variance.sqrt())
+            }));
+        }
         Parts {
-            edges: edges.collect(),
+            edges,
             shares: nanojoules.into_iter().enumerate().map(|(index, part)| (part, spread(index, part))).collect(),
         }
     }
@@ -72,7 +79,7 @@ impl Window {
             self.rows.pop_front();
         }
         self.since_fit += 1;
-        self.since_fit >= (self.rows.len() / 2).clamp(8, LONGEST_WAIT)
+        self.since_fit >= (self.rows.len() / 2).clamp(SHORTEST_WAIT, LONGEST_WAIT)
     }
 
     /// Fit again. The rows' parts by the new fit are [`Self::parts`]; [`Self::replace`] stores them.
@@ -108,20 +115,25 @@ impl Window {
     /// Class sums over the window, with the half-width of their 95 % interval.
     fn sums(&self, fit: &Fit) -> Vec<ClassSum> {
         let mut classes: BTreeMap<ClassId, (ClassSum, Vec<f64>)> = BTreeMap::new();
+        let mut seen: Vec<ClassId> = Vec::new();
         for row in &self.rows {
             let Some(estimate) = fit.estimate(row) else { continue };
-            let mut seen: Vec<ClassId> = row.shares.iter().map(|share| share.class).collect();
+            seen.clear();
+            seen.extend(row.shares.iter().map(|share| share.class));
             seen.sort_unstable();
             seen.dedup();
-            for class in seen {
+            let lever = (seen.len() > 1).then(|| fit.lever(row, &estimate));
+            for class in &seen {
                 let (sum, gradient) =
-                    classes.entry(class).or_insert_with(|| (ClassSum::new(class), vec![0.0; fit.size()]));
-                let inside = |share: usize| row.shares[share].class == class;
-                let part: f64 = (0..row.shares.len()).filter(|at| inside(*at)).map(|at| estimate.shares[at]).sum();
+                    classes.entry(*class).or_insert_with(|| (ClassSum::new(*class), vec![0.0; fit.size()]));
+                let shares = row.shares.iter().zip(&estimate.shares).filter(|(share, _)| share.class == *class);
+                let part: f64 = shares.map(|(_, joules)| joules).sum();
                 let joules = row.nanojoules as f64 / 1e9 * part / estimate.whole;
                 sum.joules += joules;
                 sum.mixed_joules += if row.is_mixed() { joules } else { 0.0 };
-                sum.variance += fit.add_sensitivity(row, &estimate, inside, gradient);
+                if let Some(lever) = &lever {
+                    sum.variance += fit.add_gradient(row, &estimate, lever, *class, part, gradient);
+                }
             }
         }
         let finish = |(mut sum, gradient): (ClassSum, Vec<f64>)| {

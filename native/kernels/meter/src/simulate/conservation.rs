@@ -118,7 +118,7 @@ fn one_tree(numbers: &mut Numbers, ids: &[PathId], paths: &PathTable, result: &m
             readings.push((index, Ok(RawReading::new(now, counter.total % counter.modulus))));
             result.intervals += 1;
         }
-        book.ingest(Tick { usage, readings, marks, unix_ms: now / 1_000_000, paths });
+        book.ingest(Tick { usage, readings: &readings, marks: &marks, unix_ms: now / 1_000_000, paths });
     }
     if numbers.below(2) == 0 {
         book.refit_all(paths);

@@ -139,7 +139,7 @@ pub fn replay(shapes: &[PhaseShape], trace_options: &TraceOptions, counter: &Cou
         usage.process_cpu_ns += seen.saturating_sub(usage.monotonic_ns);
         usage.monotonic_ns = seen;
         let reading = RawReading::new(seen, shown(update.min(trace.end_ns())));
-        book.ingest(Tick { usage, readings: vec![(0, Ok(reading))], marks, unix_ms: 0, paths: &paths });
+        book.ingest(Tick { usage, readings: &[(0, Ok(reading))], marks: &marks, unix_ms: 0, paths: &paths });
         update += period;
     }
     book.refit_all(&paths);
@@ -172,8 +172,8 @@ fn compare(
         let Some(instance) = book.timeline.instance(index as u64 + 1).filter(|_| span.begin_ns > from) else {
             continue;
         };
-        let estimate = instance.active[0] as f64 / 1e9;
-        let edge = instance.edge[0] as f64 / 1e9;
+        let estimate = instance.amounts[0].active as f64 / 1e9;
+        let edge = instance.amounts[0].edge as f64 / 1e9;
         asked += 1;
         covered += usize::from((estimate - truth).abs() <= edge + 1e-3);
         width += edge / truth;

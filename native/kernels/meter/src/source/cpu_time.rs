@@ -43,6 +43,10 @@ impl SourceReader for CpuTimeModel {
         self.last = Some(*usage);
         Ok(RawReading::new(usage.monotonic_ns, self.total_count))
     }
+
+    fn is_model(&self) -> bool {
+        true
+    }
 }
 
 /// The model of this machine's processor.

@@ -115,7 +115,7 @@ pub fn discover(options: &DiscoverOptions) -> Discovery {
     descriptors.extend(more);
     open.extend(gpus);
     // perf events of a package the powercap tree then supplied stay listed as unavailable, with their reason.
-    let usage = UsageReader::open().read();
+    let (cpu_count, memory_bytes) = UsageReader::open().machine();
     let amd = amdsmi::devices(options.amdsmi_library.as_deref());
     let (more, amd) = open_all(amd, |device| device.descriptor.clone(), amdsmi::open);
     descriptors.extend(more);
@@ -147,12 +147,12 @@ pub fn discover(options: &DiscoverOptions) -> Discovery {
     if !covers(&open, Scope::Package) && !covers(&open, Scope::Platform) {
         let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let power = cpu_table::thread_power(&cpu_table::parse_cpuinfo(&cpuinfo));
-        let model = cpu_time::open(&power, usage.cpu_count, why_no_counter(Scope::Package, &descriptors));
+        let model = cpu_time::open(&power, cpu_count, why_no_counter(Scope::Package, &descriptors));
         descriptors.push(model.descriptor.clone());
         open.push(model);
     }
     if !covers(&open, Scope::Dram)
-        && let Some(model) = memory::open(usage.memory_bytes, why_no_counter(Scope::Dram, &descriptors))
+        && let Some(model) = memory::open(memory_bytes, why_no_counter(Scope::Dram, &descriptors))
     {
         descriptors.push(model.descriptor.clone());
         open.push(model);

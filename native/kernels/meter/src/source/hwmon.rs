@@ -169,13 +169,12 @@ impl SourceReader for HwmonReader {
         })
     }
 
-    fn drain(&mut self, usage: &MachineUsage) -> Vec<Result<RawReading, String>> {
+    fn drain(&mut self, usage: &MachineUsage, into: &mut Vec<Result<RawReading, String>>) {
         let discharging =
             || read_text(&self.path.with_file_name("status")).is_some_and(|status| status == "Discharging");
-        if self.content == Content::BatteryMicrowatts && !discharging() {
-            return Vec::new();
+        if self.content != Content::BatteryMicrowatts || discharging() {
+            into.push(self.read(usage));
         }
-        vec![self.read(usage)]
     }
 }
 

@@ -21,6 +21,10 @@ impl SourceReader for MemoryModel {
         let elapsed = u128::from(usage.monotonic_ns.saturating_sub(start));
         Ok(RawReading::new(usage.monotonic_ns, self.nanowatts * elapsed * 1000))
     }
+
+    fn is_model(&self) -> bool {
+        true
+    }
 }
 
 /// The model of this machine's memory; `None` where its size is unknown.

@@ -46,9 +46,15 @@ pub trait SourceReader: Send {
     /// The reason as text. A failed read is no sample: the next good one covers the time.
     fn read(&mut self, usage: &MachineUsage) -> Result<RawReading, String>;
 
-    /// Everything since the last call, in order; may be nothing. A reader with a thread of its own overrides it.
-    fn drain(&mut self, usage: &MachineUsage) -> Vec<Result<RawReading, String>> {
-        vec![self.read(usage)]
+    /// Everything since the last call, in order, added to `into`; may be nothing. A reader with a thread of its own
+    /// overrides it.
+    fn drain(&mut self, usage: &MachineUsage, into: &mut Vec<Result<RawReading, String>>) {
+        into.push(self.read(usage));
+    }
+
+    /// Whether readings follow from `usage` alone: a model. It is asked once the whole of `usage` is known.
+    fn is_model(&self) -> bool {
+        false
     }
 }
 

@@ -149,25 +149,27 @@ impl ThreadedReader {
 
 impl SourceReader for ThreadedReader {
     fn read(&mut self, usage: &MachineUsage) -> Result<RawReading, String> {
-        self.drain(usage).pop().unwrap_or_else(|| Err(format!("{}: no new reading", self.name)))
+        let mut readings = Vec::new();
+        self.drain(usage, &mut readings);
+        readings.pop().unwrap_or_else(|| Err(format!("{}: no new reading", self.name)))
     }
 
-    fn drain(&mut self, _usage: &MachineUsage) -> Vec<Result<RawReading, String>> {
+    fn drain(&mut self, _usage: &MachineUsage, into: &mut Vec<Result<RawReading, String>>) {
         if let Some((poll, plan)) = self.start.take() {
             lock(&self.queue).answered_ns = monotonic_nanoseconds();
             let (queue, stop) = (Arc::clone(&self.queue), Arc::clone(&self.stop));
             let thread = std::thread::Builder::new().name("swift-source".to_owned());
             if let Err(error) = thread.spawn(move || Self::run(poll, plan, &queue, &stop)) {
-                return vec![Err(format!("{}: its reader cannot start: {error}", self.name))];
+                into.push(Err(format!("{}: its reader cannot start: {error}", self.name)));
+                return;
             }
         }
         let mut queue = lock(&self.queue);
-        let readings: Vec<_> = queue.readings.drain(..).collect();
         let silent = monotonic_nanoseconds().saturating_sub(queue.answered_ns);
-        if readings.is_empty() && silent > SILENT_NS {
-            return vec![Err(format!("{}: a call has not returned for {:.0} s", self.name, silent as f64 / 1e9))];
+        if queue.readings.is_empty() && silent > SILENT_NS {
+            into.push(Err(format!("{}: a call has not returned for {:.0} s", self.name, silent as f64 / 1e9)));
         }
-        readings
+        into.extend(queue.readings.drain(..));
     }
 }
 
@@ -216,9 +218,11 @@ mod tests {
         };
         let mut reader = ThreadedReader::new("slow", Plan::Every(1), Box::new(poll));
         let before = monotonic_nanoseconds();
+        let mut readings = Vec::new();
         for _ in 0..100 {
-            assert!(reader.drain(&MachineUsage::default()).is_empty());
+            reader.drain(&MachineUsage::default(), &mut readings);
         }
+        assert!(readings.is_empty());
         assert!(monotonic_nanoseconds() - before < 1_000_000_000);
         drop(sender);
     }

@@ -166,12 +166,12 @@ impl VirtualMeter {
             });
             (index, reading)
         });
-        let readings = readings.collect();
+        let readings: Vec<_> = readings.collect();
         let marks = std::mem::take(&mut self.marks);
         self.book.ingest(Tick {
             usage,
-            readings,
-            marks,
+            readings: &readings,
+            marks: &marks,
             unix_ms: (now + usage.asleep_ns) / 1_000_000 + self.wall_ms,
             paths: &self.paths,
         });
@@ -195,7 +195,7 @@ impl VirtualMeter {
 
     /// Energy of an instance over all sources, idle left out.
     pub fn energy(&self, token: u64) -> u128 {
-        self.book.timeline.instance(token).unwrap().active.iter().sum()
+        self.book.timeline.instance(token).unwrap().amounts.iter().map(|amounts| amounts.active).sum()
     }
 
     /// Credited nanojoules over all sources, by the start of the account's name.

@@ -192,7 +192,7 @@ pub fn the_truth_lies_in_the_interval_when_power_jumps_at_an_edge() {
     meter.run(100 * MILLISECOND, &[50]);
     let truth = 110 * JOULE;
     let instance = meter.book.timeline.instance(phase).unwrap();
-    let (energy, edge) = (instance.active[0], instance.edge[0]);
+    let (energy, edge) = (instance.amounts[0].active, instance.amounts[0].edge);
     assert!(energy.abs_diff(truth) <= edge, "{energy} +- {edge}, truth {truth}");
     assert!(edge > 0 && edge < truth / 4);
 }
