@@ -11,6 +11,7 @@ pub mod dropout_mask;
 pub mod elementwise;
 pub mod embedding;
 pub mod gemm;
+pub mod greedy;
 pub mod isa;
 pub mod layer_norm;
 pub mod layout;

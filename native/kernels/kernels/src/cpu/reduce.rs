@@ -24,14 +24,14 @@ pub const KERNELS: &[(&str, CpuKernel)] = &[
 const CHUNK: usize = 16_384;
 
 #[derive(Clone, Copy, PartialEq)]
-enum Reduction {
+pub(super) enum Reduction {
     Sum,
     Mean,
     Max,
 }
 
 /// Sum or maximum of a slice.
-struct Fold<'a>(&'a [f32], Reduction);
+pub(super) struct Fold<'a>(pub &'a [f32], pub Reduction);
 
 impl Kernel for Fold<'_> {
     type Output = f32;

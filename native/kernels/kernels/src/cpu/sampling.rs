@@ -1,5 +1,6 @@
 //! Token sampling on the device.
 
+use super::greedy::greedy;
 use super::pool::SharedMut;
 use super::simd::math::exp;
 use super::simd::span::{get, put};
@@ -180,6 +181,13 @@ fn sample(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     // SAFETY: distinct outputs of this call.
     let (ids, log_probs) = unsafe { (call.outputs[0].slice_mut::<i32>()?, call.outputs[1].slice_mut::<f32>()?) };
     let rows = ids.len();
+    if settings.temperature == 0.0 && settings.penalty == 1.0 {
+        for (row, found) in greedy(context, logits, vocabulary).into_iter().enumerate() {
+            let (id, log_prob) = found.ok_or_else(|| invalid_logits(row))?;
+            (ids[row], log_probs[row]) = (id as i32, log_prob);
+        }
+        return Ok(());
+    }
     let (ids_at, log_probs_at) = (SharedMut::new(ids), SharedMut::new(log_probs));
     context.pool.run(rows, &|row| {
         let mut own = logits[row * vocabulary..(row + 1) * vocabulary].to_vec();

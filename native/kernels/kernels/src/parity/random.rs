@@ -66,6 +66,20 @@ fn equal_logits_take_the_lowest_id_and_draws_follow_the_distribution() {
 }
 
 #[test]
+fn the_likeliest_token_is_found_in_any_part_of_a_vocabulary() {
+    let vocabulary = 20_000;
+    let mut values = Values::new(3);
+    for best in [0, 8191, 8192, 19_999] {
+        let mut logits = values.tensor(&[1, vocabulary], 3.0);
+        logits.values[best] = 16.0;
+        // The same logit again further on does not count, and a part of nothing but −∞ adds nothing.
+        logits.values[vocabulary - 1] = 16.0;
+        logits.values[8192..16_384].iter_mut().skip(1).for_each(|value| *value = f64::NEG_INFINITY);
+        OpCall::new("sample", vec![logits], &[("temperature", 0.0)]).check(3e-5);
+    }
+}
+
+#[test]
 fn logits_without_a_distribution_are_an_error() {
     for bad in [f64::NAN, f64::INFINITY] {
         let mut logits = Tensor::f32(&[2, 40], vec![0.5; 80]);

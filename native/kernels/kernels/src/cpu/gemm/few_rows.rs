@@ -8,11 +8,15 @@
 use crate::cpu::gemm::buffer::WordBuffer;
 use crate::cpu::gemm::driver::Gemm;
 #[cfg(target_arch = "x86_64")]
+use crate::cpu::gemm::few_rows_bf16;
+#[cfg(target_arch = "x86_64")]
 use crate::cpu::gemm::few_rows_quant4::{Layout, Quant4Rows};
 use crate::cpu::gemm::kernel::ComputeDtype;
 use crate::cpu::gemm::matrix::{Elements, Matrix};
 use crate::cpu::gemm::product::Start;
 use crate::cpu::gemm::row_load::{load_f32, round_in_place};
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::isa::Isa;
 use crate::cpu::pool::SharedMut;
 use crate::cpu::simd::{Kernel, Simd, dispatch, prefetch};
 use std::cell::Cell;
@@ -66,6 +70,12 @@ pub fn few_rows(gemm: &Gemm<'_>, x: &Matrix<'_>, weight: &Matrix<'_>, alpha: f32
         Elements::Bf16(weights) => {
             // SAFETY: bf16 is a transparent u16.
             let weights = unsafe { std::slice::from_raw_parts(weights.as_ptr().cast::<u16>(), weights.len()) };
+            #[cfg(target_arch = "x86_64")]
+            if rounds && gemm.kernel.isa == Isa::Avx512Bf16 && depth.is_multiple_of(few_rows_bf16::STEP) {
+                work.in_pairs(weights);
+                ROUNDED.set(buffer);
+                return;
+            }
             work.direct(Source::Bf16(weights));
         }
         Elements::F32(weights) if !rounds => work.direct(Source::F32(weights)),
@@ -131,6 +141,22 @@ impl Work<'_, '_> {
             let kernel = DenseRows { source, stride: weight.stride, count: last - first, x, rows, depth, sums };
             dispatch(gemm.kernel.isa, kernel);
         });
+    }
+
+    /// For bf16 weights as they lie, where the processor multiplies pairs of bf16.
+    #[cfg(target_arch = "x86_64")]
+    fn in_pairs(self, weights: &[u16]) {
+        let Self { x, rows, depth, weight, .. } = self;
+        let mut buffer = LAID_OUT.take();
+        let pairs = buffer.words(rows * depth / 2);
+        few_rows_bf16::narrow(x, pairs);
+        let pairs = &*pairs;
+        self.run(&|first, last, sums| {
+            let weights = &weights[weight.index(first, 0)..];
+            // SAFETY: the caller found the instruction set.
+            unsafe { few_rows_bf16::dots(weights, weight.stride, last - first, depth, pairs, sums) };
+        });
+        LAID_OUT.set(buffer);
     }
 
     /// For weights that are first decoded or rounded, a row at a time.

@@ -193,7 +193,8 @@ unsafe fn fourths<const M: usize>(rows: &Quant4Rows<'_>, span: Span, x: [*const 
                         let weights: __m512bh = std::mem::transmute(_mm512_permutexvar_epi16(picks, table));
                         for m in 0..M {
                             let x = _mm512_loadu_si512(x[m].add(at / 2 + 16 * $index).cast());
-                            sums[m][$index] = _mm512_dpbf16_ps(sums[m][$index], weights, std::mem::transmute(x));
+                            sums[m][$index] =
+                                _mm512_dpbf16_ps(sums[m][$index], weights, std::mem::transmute::<__m512i, __m512bh>(x));
                         }
                     };
                 }

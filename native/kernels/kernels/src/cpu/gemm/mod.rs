@@ -4,6 +4,8 @@ pub mod buffer;
 pub mod driver;
 pub mod few_rows;
 #[cfg(target_arch = "x86_64")]
+mod few_rows_bf16;
+#[cfg(target_arch = "x86_64")]
 mod few_rows_quant4;
 pub mod kernel;
 pub mod matrix;
