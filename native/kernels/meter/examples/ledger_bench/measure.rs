@@ -190,7 +190,7 @@ fn bytes_per_sample() -> Figure {
 }
 
 /// CPU time of every thread of this process by its name, from the scheduler's own sum in nanoseconds.
-fn cpu_by_thread() -> std::collections::BTreeMap<String, u64> {
+pub fn cpu_by_thread() -> std::collections::BTreeMap<String, u64> {
     let mut found = std::collections::BTreeMap::new();
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return found };
     for task in tasks.filter_map(|task| Some(task.ok()?.path())) {

@@ -1,10 +1,12 @@
-//! What metering adds to the time of a step: one process, one fixed step on all processors, sampling and marks switched on
-//! and off in blocks of a quarter second.
+//! What metering adds to the time of a step: one process, one fixed step on all processors, and samples that are taken or not
+//! by chance.
 //!
-//! Four blocks make a quad, ABBA or BAAB by chance, so that a drift cancels; its value is how much longer the steps of the B
-//! blocks took on average. Half of the quads, by chance, are controls in which B is metered no more than A: what they show is
-//! the machine. A quad in which a hypervisor or another process took time is left out, and counted. The mean is trimmed
-//! by a tenth at each end, its interval a bootstrap over quads.
+//! A machine's speed drifts by more within a second than a sample costs, so whole blocks with and without a sampler cannot
+//! show a thousandth. Time is cut into windows of twenty steps. At the start of each a coin decides whether the sampler
+//! is woken; the first five steps of the window are then held against the other fifteen of the same window, between which
+//! no machine drifts far. The difference of the two kinds of windows is what a sample costs the program in time, caches
+//! and waiting for each other included; windows without one are the control. Windows in which a hypervisor or another
+//! process took time are left out, and counted. Means are trimmed by a tenth at each end, intervals are bootstraps.
 
 use std::hint::{black_box, spin_loop};
 use std::sync::Arc;
@@ -16,15 +18,18 @@ use swift_meter::clock::{process_cpu_nanoseconds, thread_cpu_nanoseconds};
 use swift_meter::simulate::Numbers;
 use swift_meter::{Edge, Meter, MeterOptions, mark_now};
 
-use crate::Figure;
-use crate::support;
+use crate::measure::cpu_by_thread;
+use crate::{Figure, support};
 
-/// Length of a block, of a step, and marked phases in a step.
-const BLOCK: Duration = Duration::from_millis(250);
+/// Length of a step, and marked phases in it.
 const STEP: Duration = Duration::from_millis(5);
 const PHASES: usize = 3;
 
-/// Others and the hypervisor may take so much of a quad: kernel threads always do a little, metered or not.
+/// Steps of a window, and those of them in which a sample that its start asks for shows.
+const WINDOW: usize = 20;
+const TOUCHED: usize = 5;
+
+/// Others and the hypervisor may take so much of a window: kernel threads always do a little, metered or not.
 const OTHERS_ALLOWED: f64 = 0.02;
 
 /// The same arithmetic on every processor, begun and ended together as a training step is.
@@ -93,45 +98,71 @@ fn stolen_ticks() -> u64 {
     stat.lines().next().and_then(|line| line.split_whitespace().nth(8)?.parse().ok()).unwrap_or(0)
 }
 
-struct Block {
-    step_seconds: f64,
-    /// Share of all processors that others and the hypervisor took.
+/// CPU time of the threads that metering needs.
+fn metering_nanoseconds() -> u64 {
+    let threads = cpu_by_thread();
+    ["swift-meter", "swift-journal"].iter().filter_map(|name| threads.get(*name)).sum()
+}
+
+/// Nanoseconds of one phase: its declaration and both marks.
+fn phase_nanoseconds(meter: &Meter, path: u32) -> f64 {
+    let count = 2000;
+    let start = Instant::now();
+    for _ in 0..count {
+        let token = meter.declare(path, 0).expect("the ledger is open");
+        mark_now(token, Edge::Begin);
+        mark_now(token, Edge::End);
+    }
+    start.elapsed().as_nanos() as f64 / f64::from(count)
+}
+
+/// One window: seconds by which its first steps together were longer than so many others, and what others took of the
+/// machine.
+struct Seen {
+    longer: f64,
+    elapsed: f64,
     taken: f64,
 }
 
-fn block(crew: &Crew, metered: Option<(&Meter, &[u32])>, busy: &BusyReader, processors: f64) -> Block {
-    let taken = || (busy.read().unwrap_or(0), process_cpu_nanoseconds(), stolen_ticks());
-    crew.part();
-    let (busy_before, own_before, stolen_before) = taken();
+fn step(crew: &Crew, meter: &Meter, paths: &[u32]) -> f64 {
     let start = Instant::now();
-    // Inside the time that counts: a sample at once, and the commit where one is due, come with it.
-    if let Some((meter, _)) = metered {
+    for path in paths {
+        let token = meter.declare(*path, 0).expect("the ledger is open");
+        mark_now(token, Edge::Begin);
+        crew.part();
+        mark_now(token, Edge::End);
+    }
+    start.elapsed().as_secs_f64()
+}
+
+fn window(crew: &Crew, meter: &Meter, paths: &[u32], busy: &BusyReader, sampled: bool) -> Seen {
+    let taken = || (busy.read().unwrap_or(0), process_cpu_nanoseconds(), stolen_ticks());
+    let (busy_before, own_before, stolen_before) = taken();
+    // Settle again after the readings above.
+    step(crew, meter, paths);
+    let start = Instant::now();
+    if sampled {
         meter.hold_sampling(false);
     }
-    let mut steps = 0_u32;
-    while start.elapsed() < BLOCK {
-        for phase in 0..PHASES {
-            let token = metered.map(|(meter, paths)| meter.declare(paths[phase], 0).expect("the ledger is open"));
-            if let Some(token) = token {
-                mark_now(token, Edge::Begin);
-            }
-            crew.part();
-            if let Some(token) = token {
-                mark_now(token, Edge::End);
-            }
+    // Waking the sampler is part of the first step: a sampler of its own time wakes by a timer instead.
+    let woken = start.elapsed().as_secs_f64();
+    let mut times = [0.0; WINDOW];
+    for (at, time) in times.iter_mut().enumerate() {
+        *time = step(crew, meter, paths);
+        if at + 1 == TOUCHED && sampled {
+            meter.hold_sampling(true);
         }
-        steps += 1;
     }
     let elapsed = start.elapsed().as_secs_f64();
     let (busy_after, own_after, stolen_after) = taken();
-    if let Some((meter, _)) = metered {
-        meter.hold_sampling(true);
-    }
-    let own = own_after.saturating_sub(own_before);
-    let others = busy_after.saturating_sub(busy_before).saturating_sub(own) as f64 / 1e9;
-    Block {
-        step_seconds: elapsed / f64::from(steps),
-        taken: (others + (stolen_after - stolen_before) as f64 / 100.0) / (elapsed * processors),
+    let others = busy_after.saturating_sub(busy_before).saturating_sub(own_after.saturating_sub(own_before));
+    let (touched, rest) = times.split_at(TOUCHED);
+    let rest = rest.iter().sum::<f64>() / rest.len() as f64;
+    let all = elapsed * (crew.threads.len() as f64 + 1.0);
+    Seen {
+        longer: woken + touched.iter().sum::<f64>() - rest * TOUCHED as f64,
+        elapsed,
+        taken: (others as f64 / 1e9 + (stolen_after - stolen_before) as f64 / 100.0) / all,
     }
 }
 
@@ -143,24 +174,19 @@ fn trimmed(values: &mut [f64]) -> f64 {
     kept.iter().sum::<f64>() / kept.len() as f64
 }
 
-/// Trimmed mean with the 95 % interval of a percentile bootstrap.
-fn interval(values: &[f64]) -> Option<(f64, f64, f64)> {
-    if values.len() < 8 {
-        return None;
-    }
+/// Difference of the trimmed means of two samples (of one, where the other is empty), with its 95 % interval.
+fn difference(values: &[f64], control: &[f64]) -> (f64, f64, f64) {
     let mut numbers = Numbers::new(11);
-    let mut draw = vec![0.0; values.len()];
-    let mut means: Vec<f64> = (0..2000)
-        .map(|_| {
-            draw.iter_mut().for_each(|value| *value = values[numbers.below(values.len() as u64) as usize]);
-            trimmed(&mut draw)
-        })
-        .collect();
-    means.sort_unstable_by(f64::total_cmp);
-    Some((trimmed(&mut values.to_vec()), means[50], means[1949]))
+    let mut resampled = |of: &[f64]| {
+        let mut draw: Vec<f64> = (0..of.len()).map(|_| of[numbers.below(of.len() as u64) as usize]).collect();
+        trimmed(&mut draw)
+    };
+    let mut differences: Vec<f64> = (0..2000).map(|_| resampled(values) - resampled(control)).collect();
+    differences.sort_unstable_by(f64::total_cmp);
+    (trimmed(&mut values.to_vec()) - trimmed(&mut control.to_vec()), differences[50], differences[1949])
 }
 
-/// Run quads for so many seconds.
+/// Run windows for so many seconds.
 pub fn overhead(seconds: u64) -> Vec<Figure> {
     let once = |rounds: usize| {
         let start = Instant::now();
@@ -184,57 +210,73 @@ pub fn overhead(seconds: u64) -> Vec<Figure> {
     let paths = ["train/data", "train/forward", "train/backward"].map(|path| meter.intern(path).expect("a good path"));
     let busy = BusyReader::open();
     let mut numbers = Numbers::new(thread_cpu_nanoseconds());
-    let (mut real, mut control, mut left_out, mut quads) = (Vec::new(), Vec::new(), 0, 0);
-    let (mut plain_steps, mut shares) = (Vec::new(), Vec::new());
     meter.hold_sampling(true);
+    let phase_ns = phase_nanoseconds(&meter, paths[0]);
+    let (mut sampled, mut control, mut shares, mut left_out) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    let (mut samples, mut length) = (0_u32, 0.0);
+    let metering_before = metering_nanoseconds();
     let start = Instant::now();
     while start.elapsed().as_secs() < seconds {
-        let is_control = numbers.below(2) == 0;
-        let b_first = numbers.below(2) == 0;
-        let mut sums = [0.0, 0.0];
-        let mut taken = 0.0;
-        for place in 0..4 {
-            let is_b = (place == 1 || place == 2) != b_first;
-            let metered = (is_b && !is_control).then_some((&meter, &paths[..]));
-            tree.zones[0].total += 20_000_000_000;
-            tree.zones[0].show();
-            let block = block(&crew, metered, &busy, processors);
-            sums[usize::from(is_b)] += block.step_seconds / 2.0;
-            taken += block.taken / 4.0;
-        }
-        quads += 1;
-        shares.push(taken);
-        if taken > OTHERS_ALLOWED {
+        let is_sampled = numbers.below(2) == 0;
+        tree.zones[0].total += 20_000_000_000;
+        tree.zones[0].show();
+        let seen = window(&crew, &meter, &paths, &busy, is_sampled);
+        samples += u32::from(is_sampled);
+        length += seen.elapsed;
+        shares.push(seen.taken);
+        if seen.taken > OTHERS_ALLOWED {
             left_out += 1;
-            continue;
+        } else if is_sampled {
+            sampled.push(seen.longer);
+        } else {
+            control.push(seen.longer);
         }
-        plain_steps.push(sums[0]);
-        let value = 100.0 * (sums[1] / sums[0] - 1.0);
-        if is_control { control.push(value) } else { real.push(value) }
     }
+    let metering = (metering_nanoseconds() - metering_before) as f64;
     drop(crew);
     meter.hold_sampling(false);
     meter.close().expect("the ledger closes");
+    let windows = shares.len();
     shares.sort_unstable_by(f64::total_cmp);
-    let usual = 100.0 * shares.get(shares.len() / 2).copied().unwrap_or(0.0);
-    let step_ms = 1000.0 * plain_steps.iter().sum::<f64>() / plain_steps.len().max(1) as f64;
+    let usual = 100.0 * shares[windows / 2];
+    let step_seconds = length / (windows * WINDOW) as f64;
     let what = format!(
-        "{seconds} s of steps of {step_ms:.1} ms with {PHASES} phases on {processors} processors in blocks of 250 ms; others and the hypervisor took {usual:.2} % of the machine in the middle quad; {left_out} of {quads} quads left out because they took more than {:.0} %",
+        "{seconds} s of steps of {:.1} ms with {PHASES} phases on {processors} processors; others and the hypervisor took {usual:.2} % of the machine in the middle window; {left_out} of {windows} windows left out because they took more than {:.0} %",
+        1000.0 * step_seconds,
         100.0 * OTHERS_ALLOWED
     );
-    let row = |name, values: &[f64], limit| match interval(values) {
-        Some((mean, low, high)) => Figure::new(
-            name,
-            "% more",
-            mean,
-            limit,
-            format!(
-                "95 % interval {low:.3} to {high:.3} %, half-width {:.3} %, over {} quads; {what}",
-                (high - low) / 2.0,
-                values.len()
-            ),
-        ),
-        None => Figure::new(name, "% more", f64::NAN, limit, format!("too few undisturbed quads; {what}")),
-    };
-    vec![row("step time with metering", &real, Some(0.1)), row("step time, control without", &control, None)]
+    let marks = 100.0 * phase_ns * 1e-9 * PHASES as f64 / step_seconds;
+    let threads = 100.0 * metering / f64::from(samples.max(1)) / (1e8 * processors);
+    let detail = format!(
+        "what the step's time should grow by: {threads:.4} % of the CPU time in the threads of sampler and journal at 10 Hz ({:.0} µs a sample, two commits a second), {marks:.4} % in the phases, {phase_ns:.0} ns each",
+        metering / 1000.0 / f64::from(samples.max(1))
+    );
+    let mut figures = vec![Figure::new("CPU time added to a step", "%", threads + marks, Some(0.1), detail)];
+    if sampled.len().min(control.len()) < 20 {
+        let detail = format!("too few undisturbed windows; {what}");
+        figures.push(Figure::new("step time with metering", "% more", f64::NAN, Some(0.1), detail));
+        return figures;
+    }
+    // Ten samples in a second of steps, and the phases, whose cost is too small to show.
+    let percent = |value: f64| 1000.0 * value;
+    let (mean, low, high) = difference(&sampled, &control);
+    let detail = format!(
+        "95 % interval {:.4} to {:.4} %, half-width {:.4} %: {:.0} µs a sample by {} windows with one and {} without, ten a second, and the phases' {marks:.4} %; {what}",
+        percent(low) + marks,
+        percent(high) + marks,
+        percent(high - low) / 2.0,
+        1e6 * mean,
+        sampled.len(),
+        control.len()
+    );
+    figures.push(Figure::new("step time with metering", "% more", percent(mean) + marks, Some(0.1), detail));
+    let half = control.len() / 2;
+    let (mean, low, high) = difference(&control[..half], &control[half..]);
+    let detail = format!(
+        "windows without a sample, the first half against the second: 95 % interval {:.4} to {:.4} %, which must hold 0",
+        percent(low),
+        percent(high)
+    );
+    figures.push(Figure::new("step time, control without", "% more", percent(mean), None, detail));
+    figures
 }
