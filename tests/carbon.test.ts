@@ -88,7 +88,8 @@ describe('WattTime', () => {
     const wattTime = provider(server)
     const factor = await wattTime.doFactor('CAISO_NORTH', new Date('2026-02-03T04:05:06Z'))
     expect(factor).toMatchObject({ kind: 'location-marginal', gramsPerKilowattHour: 453.592 })
-    expect(factor.validFor).toBe('2026-02-03T04:00:00.000Z')
+    // 04:05:06 lies in the step that began at 04:05.
+    expect(factor.validFor).toBe('2026-02-03T04:05:00.000Z')
     await wattTime.doForecast('CAISO_NORTH', new Date(), new Date(Date.now() + 3_600_000))
     expect(server.requests.filter((path) => path.endsWith('login'))).toHaveLength(1)
   })

@@ -1,61 +1,31 @@
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ElectricityMapsProvider, Ledger, type LedgerOptions } from '@swift/energy'
-import { meterNow } from '@swift/kernels/meter'
-import { type LedgerEvent, SwiftError } from '@swift/spec'
-import { FakeCarbonServer, FakePowercapTree } from '@swift/testing'
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { ElectricityMapsProvider, Ledger } from '@swift/energy'
+import type { LedgerEvent } from '@swift/spec'
+import { FakeCarbonServer } from '@swift/testing'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import {
+  codeOf,
+  folder,
+  joule,
+  ledgerOptions as options,
+  measuredOf,
+  needsMeter,
+  onePackage,
+  zone,
+} from './energy-support.ts'
 
-/** Why the native meter cannot be used here, or `undefined`. */
-function whyNoMeter(): string | undefined {
-  try {
-    meterNow()
-    return undefined
-  } catch (error) {
-    return String(error)
-  }
-}
-
-const reason = whyNoMeter()
-if (reason !== undefined) console.warn(`skipping the table of errors: ${reason}`)
-
-const joule = 1_000_000_000n
-const zone = 'intel-rapl:0'
-const folders: string[] = []
-
-function folder(): string {
-  const path = mkdtempSync(join(tmpdir(), 'swift-energy-errors-'))
-  folders.push(path)
-  return path
-}
-
+beforeEach(needsMeter)
 afterEach(() => {
   vi.restoreAllMocks()
-  for (const path of folders.splice(0)) rmSync(path, { recursive: true, force: true })
 })
 
-const onePackage = (): FakePowercapTree => new FakePowercapTree([{ entry: zone, name: 'package-0' }])
-
-function options(tree: FakePowercapTree, more: LedgerOptions = {}): LedgerOptions {
-  return { powercapRoot: tree.root, samplePeriodMs: 20, commitMs: 50, idle: { seconds: 0 }, exclusive: true, ...more }
-}
-
-async function codeOf(call: () => Promise<unknown>): Promise<string> {
-  try {
-    await call()
-    return 'no error'
-  } catch (error) {
-    return SwiftError.isInstance(error) ? error.code : String(error)
-  }
-}
-
-const measured = (ledger: Ledger): bigint | undefined => ledger.totals().energy.measured?.nanojoules
+const measured = (ledger: Ledger): bigint | undefined => measuredOf(ledger.totals().energy)
 
 /** Each line of the table of what can go wrong: a coded error or a labelled gap, never a wrong number. */
-describe.skipIf(reason !== undefined)('the table of errors', () => {
+describe('the table of errors', () => {
   it('an unreadable sensor is unavailable with its reason, and its energy is modelled, not zero', async () => {
     using tree = onePackage()
     rmSync(join(tree.root, zone, 'energy_uj'))

@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import {
   buildReport,
   codecarbonCsv,
@@ -13,45 +10,20 @@ import {
   sciMarkdown,
   sciReport,
 } from '@swift/energy'
-import { meterNow } from '@swift/kernels/meter'
 import { SwiftError } from '@swift/spec'
 import { FakePowercapTree } from '@swift/testing'
-import { afterEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { folder, joule, ledgerOptions, needsMeter } from './energy-support.ts'
 
-/** Why the native meter cannot be used here, or `undefined`. */
-function whyNoMeter(): string | undefined {
-  try {
-    meterNow()
-    return undefined
-  } catch (error) {
-    return String(error)
-  }
-}
-
-const reason = whyNoMeter()
-if (reason !== undefined) console.warn(`skipping the exports: ${reason}`)
-
-const joule = 1_000_000_000n
-const folders: string[] = []
-afterEach(() => {
-  for (const path of folders.splice(0)) rmSync(path, { recursive: true, force: true })
-})
+beforeEach(needsMeter)
 
 /** A ledger with 7.2 J in a package and 0.72 J in its memory, beside it. */
 async function opened(): Promise<{ ledger: Ledger; tree: FakePowercapTree }> {
-  const directory = mkdtempSync(join(tmpdir(), 'swift-energy-exports-'))
-  folders.push(directory)
   const tree = new FakePowercapTree([
     { entry: 'intel-rapl:0', name: 'package-0' },
     { entry: 'intel-rapl:0:0', name: 'dram' },
   ])
-  const ledger = await Ledger.open(directory, {
-    powercapRoot: tree.root,
-    samplePeriodMs: 20,
-    commitMs: 50,
-    idle: { seconds: 0 },
-    exclusive: true,
-  })
+  const ledger = await Ledger.open(folder(), ledgerOptions(tree))
   const phase = ledger.phase('train/epoch:0')
   tree.add('intel-rapl:0', (72n * joule) / 10n)
   tree.add('intel-rapl:0:0', (72n * joule) / 100n)
@@ -60,7 +32,7 @@ async function opened(): Promise<{ ledger: Ledger; tree: FakePowercapTree }> {
   return { ledger, tree }
 }
 
-describe.skipIf(reason !== undefined)('exports', () => {
+describe('exports', () => {
   it('JSON lines and CSV lose no nanojoule', async () => {
     const { ledger, tree } = await opened()
     const totals = await ledger.close()

@@ -1,49 +1,18 @@
-import { cpSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { cpSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Ledger } from '@swift/energy'
-import * as nativeMeter from '@swift/kernels/meter'
-import { SwiftError } from '@swift/spec'
-import { FakePowercapTree } from '@swift/testing'
-import { afterEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { runSwift } from './command/run-swift.ts'
+import { codeOf, folder, joule, ledgerOptions, needsMeter, onePackage, zone } from './energy-support.ts'
 
-/** Why ledgers cannot be merged here, or `undefined`. */
-function whyNoMerge(): string | undefined {
-  try {
-    nativeMeter.meterNow()
-    return 'meterMerge' in nativeMeter ? undefined : 'the native binary has no merge of ledgers'
-  } catch (error) {
-    return String(error)
-  }
-}
-
-const reason = whyNoMerge()
-const joule = 1_000_000_000n
-const folders: string[] = []
-afterEach(() => {
-  for (const path of folders.splice(0)) rmSync(path, { recursive: true, force: true })
-})
-
-function folder(): string {
-  const path = mkdtempSync(join(tmpdir(), 'swift-energy-merge-'))
-  folders.push(path)
-  return path
-}
+beforeEach(needsMeter)
 
 async function made(joules: bigint, rank: number): Promise<string> {
-  using tree = new FakePowercapTree([{ entry: 'intel-rapl:0', name: 'package-0' }])
+  using tree = onePackage()
   const directory = folder()
-  const ledger = await Ledger.open(directory, {
-    powercapRoot: tree.root,
-    rank,
-    samplePeriodMs: 20,
-    commitMs: 50,
-    idle: { seconds: 0 },
-    exclusive: true,
-  })
+  const ledger = await Ledger.open(directory, ledgerOptions(tree, { rank }))
   const phase = ledger.phase('train/epoch:0')
-  tree.add('intel-rapl:0', joules * joule)
+  tree.add(zone, joules * joule)
   await sleep(60)
   phase.end()
   await ledger.close()
@@ -51,8 +20,7 @@ async function made(joules: bigint, rank: number): Promise<string> {
 }
 
 describe('Ledger.merge', () => {
-  it('is a set union: a copy adds nothing, and the order does not matter', async (context) => {
-    if (reason !== undefined) context.skip(reason)
+  it('is a set union: a copy adds nothing, and the order does not matter', async () => {
     const first = await made(3n, 0)
     const copy = folder()
     cpSync(first, copy, { recursive: true })
@@ -62,12 +30,25 @@ describe('Ledger.merge', () => {
     expect(Ledger.merge([first, copy, first]).entries).toEqual(alone.entries)
   })
 
-  it('codes a folder that holds no ledger, and a binary that cannot merge', async (context) => {
-    const call = (): unknown => Ledger.merge([folder()])
-    if (reason !== undefined) {
-      expect(call).toThrow(SwiftError)
-      context.skip(reason)
-    }
-    expect(call).toThrow(SwiftError)
+  it('counts the processor of a host once, however many ranks read it, and says so', async () => {
+    using tree = onePackage()
+    const runId = 'eight-ranks'
+    const ledgers = await Promise.all(
+      Array.from({ length: 8 }, (_, rank) => Ledger.open(folder(), ledgerOptions(tree, { rank, runId }))),
+    )
+    tree.add(zone, 6n * joule)
+    await sleep(100)
+    for (const ledger of ledgers.toReversed()) await ledger.close()
+    const ranks = ledgers.map(({ directory }) => directory)
+    const { energy, mergeNotes } = Ledger.merge(ranks.toReversed())
+    expect(energy.measured?.nanojoules).toBe(6n * joule)
+    expect(new Set(mergeNotes.map(({ code }) => code))).toEqual(new Set(['WARN_LEDGER_MERGE_SHARED_SOURCE']))
+    const { stdout } = await runSwift(['energy', 'merge', ...ranks])
+    expect(stdout).toContain('exactly: 6 J measured')
+    expect(stdout).toContain(`merge WARN_LEDGER_MERGE_SHARED_SOURCE: ${mergeNotes[0]?.message}`)
+  })
+
+  it('codes a folder that holds no ledger', async () => {
+    expect(await codeOf(() => Ledger.merge([folder()]))).toBe('ERR_LEDGER_EMPTY')
   })
 })

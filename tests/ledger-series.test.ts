@@ -1,37 +1,27 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Ledger, type LedgerGain, type LedgerOptions } from '@swift/energy'
-import { FakePowercapTree } from '@swift/testing'
+import type { FakePowercapTree } from '@swift/testing'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { folder, joule, ledgerOptions, needsMeter, onePackage, zone } from './energy-support.ts'
 
-let folder: string
+let directory: string
 let tree: FakePowercapTree
 
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'swift-series-'))
-  tree = new FakePowercapTree([{ entry: 'intel-rapl:0', name: 'package-0' }])
+beforeEach((context) => {
+  needsMeter(context)
+  directory = folder()
+  tree = onePackage()
 })
 
-afterEach(async () => {
-  tree[Symbol.dispose]()
-  await rm(folder, { recursive: true, force: true })
-})
+afterEach(() => tree[Symbol.dispose]())
 
 async function spend(phase: string, resume: LedgerOptions['resume'] = 'auto'): Promise<Ledger> {
-  const ledger = await Ledger.open(folder, {
-    powercapRoot: tree.root,
-    samplePeriodMs: 10,
-    commitMs: 20,
-    idle: { seconds: 0 },
-    exclusive: true,
-    sync: false,
-    resume,
-  })
+  const more = { samplePeriodMs: 10, commitMs: 20, sync: false, ...(resume === undefined ? {} : { resume }) }
+  const ledger = await Ledger.open(directory, ledgerOptions(tree, more))
   using _phase = ledger.phase(phase)
   for (let turn = 0; turn < 5; turn++) {
-    tree.add('intel-rapl:0', 1_000_000_000n)
+    tree.add(zone, joule)
     await sleep(30)
   }
   return ledger
@@ -55,9 +45,9 @@ describe('Ledger.series', () => {
     await (await spend('train/backward')).close()
     await (await spend('train/forward', snapshot)).close()
 
-    const { entries, runId } = Ledger.read(folder)
+    const { entries, runId } = Ledger.read(directory)
     for (const maximumPoints of [1, 7, 400]) {
-      const series = await Ledger.series(folder, { maximumPoints })
+      const series = await Ledger.series(directory, { maximumPoints })
       const gains = [...series.parts.flatMap(({ moved }) => moved), ...series.points.flatMap((point) => point.gains)]
       expect(sums(gains)).toEqual(sums(entries))
       expect(series.runId).toBe(runId)
@@ -69,7 +59,7 @@ describe('Ledger.series', () => {
 
   it('runs forward in time and labels each gain with its class', async () => {
     await (await spend('eval')).close()
-    const { points } = await Ledger.series(folder)
+    const { points } = await Ledger.series(directory)
     expect(points.length).toBeGreaterThan(3)
     for (const [index, { startUnixMs, endUnixMs }] of points.entries()) {
       expect(endUnixMs).toBeGreaterThanOrEqual(startUnixMs)
@@ -88,8 +78,8 @@ describe('Ledger.series', () => {
   it('is of an open ledger too, and refuses an empty folder', async () => {
     await using ledger = await spend('eval')
     await ledger.snapshot()
-    const { parts } = await Ledger.series(folder)
+    const { parts } = await Ledger.series(directory)
     expect(parts.map(({ closed }) => closed)).toEqual([false])
-    await expect(Ledger.series(join(folder, 'nowhere'))).rejects.toMatchObject({ code: 'ERR_LEDGER_EMPTY' })
+    await expect(Ledger.series(join(directory, 'nowhere'))).rejects.toMatchObject({ code: 'ERR_LEDGER_EMPTY' })
   })
 })

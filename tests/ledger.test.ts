@@ -1,59 +1,32 @@
-import { mkdtempSync, readdirSync, rmSync, statSync, truncateSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, statSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { meterNow } from '@swift/kernels/meter'
+import { Ledger } from '@swift/energy'
 import type { LedgerEvent, MarkEdge } from '@swift/spec'
 import { FakePowercapTree } from '@swift/testing'
-import { afterEach, describe, expect, it } from 'vitest'
-import { Ledger } from '@swift/energy'
-import type { LedgerOptions } from '@swift/energy'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { runSwift } from './command/run-swift.ts'
+import {
+  credited,
+  folder,
+  joule,
+  ledgerOptions as options,
+  measuredOf,
+  needsMeter,
+  onePackage,
+  zone,
+} from './energy-support.ts'
 
-/** Why the native meter cannot be used here, or `undefined`. */
-function whyNoMeter(): string | undefined {
-  try {
-    meterNow()
-    return undefined
-  } catch (error) {
-    return String(error)
-  }
-}
+beforeEach(needsMeter)
 
-const reason = whyNoMeter()
-if (reason !== undefined) console.warn(`skipping the ledger's tests: ${reason}`)
-
-const joule = 1_000_000_000n
-const folders: string[] = []
-
-function folder(): string {
-  const path = mkdtempSync(join(tmpdir(), 'swift-ledger-'))
-  folders.push(path)
-  return path
-}
-
-afterEach(() => {
-  for (const path of folders.splice(0)) rmSync(path, { recursive: true, force: true })
-})
-
-function onePackage(): FakePowercapTree {
-  return new FakePowercapTree([{ entry: 'intel-rapl:0', name: 'package-0' }])
-}
-
-/** Fast and undisturbed by what else runs on the machine. */
-function options(tree: FakePowercapTree, more: LedgerOptions = {}): LedgerOptions {
-  return { powercapRoot: tree.root, samplePeriodMs: 20, commitMs: 50, idle: { seconds: 0 }, exclusive: true, ...more }
-}
-
-const measuredOf = (split: { measured: { nanojoules: bigint } | undefined }) => split.measured?.nanojoules
-
-describe.skipIf(reason !== undefined)('Ledger', () => {
+describe('Ledger', () => {
   it('gives phases the joules of their counter, and reads them back from disk', async () => {
     using tree = onePackage()
     const directory = folder()
     const ledger = await Ledger.open(directory, options(tree))
     const epoch = ledger.phase('train/epoch:0')
     const forward = epoch.phase('forward')
-    tree.add('intel-rapl:0', 7n * joule)
+    tree.add(zone, 7n * joule)
     forward.end()
     epoch.end()
     const settled = await ledger.settle(epoch)
@@ -61,12 +34,8 @@ describe.skipIf(reason !== undefined)('Ledger', () => {
     // The joules fell into one sampling interval: phases and the time around them share it.
     const totals = await ledger.close()
     expect(totals.energy.measured?.nanojoules).toBe(7n * joule)
-    const sum = (kind: string) =>
-      totals.entries
-        .filter((entry) => entry.kind === kind && entry.energyClass === 'measured')
-        .reduce((total, entry) => total + entry.nanojoules, 0n)
-    expect(sum('phase') + sum('unattributed') + sum('overhead')).toBe(7n * joule)
-    expect(measuredOf(settled.active)).toBe(sum('phase'))
+    expect(credited(totals.entries, ['phase', 'unattributed', 'overhead'])).toBe(7n * joule)
+    expect(measuredOf(settled.active)).toBe(credited(totals.entries, ['phase']))
     expect(report.rows.map((row) => row.key)).toEqual(['epoch:0'])
     const fromDisk = await Ledger.report(directory, { per: 'account' })
     expect(measuredOf(fromDisk.machine.energy)).toBe(7n * joule)
@@ -79,7 +48,7 @@ describe.skipIf(reason !== undefined)('Ledger', () => {
     await ledger.settle()
     const phase = ledger.phase('blocked')
     const until = performance.now() + 800
-    while (performance.now() < until) tree.add('intel-rapl:0', joule / 1000n)
+    while (performance.now() < until) tree.add(zone, joule / 1000n)
     phase.end()
     const settled = await ledger.settle(phase)
     const totals = ledger.totals()
@@ -112,7 +81,7 @@ describe.skipIf(reason !== undefined)('Ledger', () => {
       await sleep(100)
       // In steps, as power comes: a leap between two readings says little about when it was spent.
       for (let step = 0; step < 10; step += 1) {
-        tree.add('intel-rapl:0', (joules * joule) / 10n)
+        tree.add(zone, (joules * joule) / 10n)
         await sleep(20)
       }
       await sleep(100)
@@ -129,17 +98,15 @@ describe.skipIf(reason !== undefined)('Ledger', () => {
     expect(second.runId).toBe(first.runId)
     await work(second, 4n)
     const totals = await second.close()
-    const credited = (kind: string) =>
-      totals.entries
-        .filter((entry) => entry.kind === kind && entry.energyClass === 'measured')
-        .reduce((sum, entry) => sum + entry.nanojoules, 0n)
+    const { entries } = totals
+    const [rework, phases] = [credited(entries, ['rework']), credited(entries, ['phase'])]
     expect(totals.energy.measured?.nanojoules).toBe(12n * joule)
     // The sampler's own share and what fell outside the phases are small, and not a nanojoule is missing.
-    expect(credited('rework') + credited('phase') + credited('unattributed') + credited('overhead')).toBe(12n * joule)
-    expect(Number(credited('rework')) / 1e9).toBeGreaterThan(4)
-    expect(credited('rework')).toBeLessThanOrEqual(5n * joule)
-    expect(Number(credited('phase')) / 1e9).toBeGreaterThan(5)
-    expect(credited('phase')).toBeLessThanOrEqual(7n * joule)
+    expect(credited(entries, ['rework', 'phase', 'unattributed', 'overhead'])).toBe(12n * joule)
+    expect(Number(rework) / 1e9).toBeGreaterThan(4)
+    expect(rework).toBeLessThanOrEqual(5n * joule)
+    expect(Number(phases) / 1e9).toBeGreaterThan(5)
+    expect(phases).toBeLessThanOrEqual(7n * joule)
     expect(await Ledger.verify(directory)).toMatchObject({ ok: true, segments: 2 })
     await expect(Ledger.open(directory, options(tree, { resume: 'never' }))).rejects.toMatchObject({
       code: 'ERR_LEDGER_EXISTS',
@@ -151,7 +118,7 @@ describe.skipIf(reason !== undefined)('Ledger', () => {
 
   it('separates idle power measured before the run', async () => {
     using tree = onePackage()
-    const feeder = setInterval(() => tree.add('intel-rapl:0', joule / 100n), 10)
+    const feeder = setInterval(() => tree.add(zone, joule / 100n), 10)
     const events: LedgerEvent[] = []
     const ledger = await Ledger.open(
       folder(),
@@ -169,6 +136,35 @@ describe.skipIf(reason !== undefined)('Ledger', () => {
       return
     }
     expect(Number(measuredOf(settled.idle) ?? 0n)).toBeGreaterThan(0)
+  })
+
+  it('tells how readings that hold several phases were divided', async () => {
+    using tree = onePackage()
+    const directory = folder()
+    const ledger = await Ledger.open(directory, options(tree, { samplePeriodMs: 100 }))
+    for (let step = 0; step < 30; step += 1) {
+      for (const [name, joules] of [
+        ['forward', 2n],
+        ['backward', 5n],
+      ] as const) {
+        const phase = ledger.phase(`train/epoch:0/${name}`)
+        tree.add(zone, joules * joule)
+        await sleep(30)
+        phase.end()
+      }
+    }
+    await ledger.close()
+    const { fits } = await Ledger.report(directory)
+    expect(fits.map(({ source }) => source)).toEqual([`rapl_powercap:${zone}`])
+    const [fit] = fits
+    expect(fit?.condition).toBeGreaterThanOrEqual(1)
+    expect(fit?.classes.map((one) => one.class)).toEqual(
+      expect.arrayContaining(['train/epoch:*/forward', 'train/epoch:*/backward']),
+    )
+    const { stdout } = await runSwift(['energy', 'report', directory])
+    expect(stdout).toMatch(
+      /division of rapl_powercap:intel-rapl:0 over phases: regression over \d+ readings, condition number [\d.]+/,
+    )
   })
 
   it('falls back to models, labelled, with intervals', async () => {
@@ -193,7 +189,7 @@ describe.skipIf(reason !== undefined)('Ledger', () => {
     using tree = onePackage()
     const directory = folder()
     const ledger = await Ledger.open(directory, options(tree))
-    tree.add('intel-rapl:0', 2n * joule)
+    tree.add(zone, 2n * joule)
     await ledger.snapshot()
     await ledger.close()
     const [segment = ''] = readdirSync(directory).filter((name) => name.endsWith('.swj'))

@@ -192,7 +192,13 @@ describe('answers', () => {
     const fromText = await succeed([...base, '--prompts', lines, '--json'])
     const answers = fromText.json().filter(({ type }) => type === 'answer')
     expect(answers.map(({ response }) => response)).toEqual([read[0]?.response, read[1]?.response])
-    expect(fromText.json().at(-1)).toMatchObject({ type: 'generation', joules: expect.any(Object) as object })
+    expect(fromText.json().at(-1)).toMatchObject({
+      type: 'generation',
+      joules: expect.any(Object) as object,
+      requests: expect.arrayContaining([
+        expect.objectContaining({ request: 0, promptTokens: expect.any(Number) as number }),
+      ]) as object[],
+    })
   })
 
   it('of a merged export are those of the adapter', async () => {

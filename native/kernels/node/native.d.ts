@@ -51,10 +51,18 @@ export declare class NativeRuntime {
    */
   openDevice(name: string): number
   /**
-   * Runs an op. `ids` holds 0 for inputs left out, `values` NaN for defaults. Writes
-   * `[id, dtype, block, nestedBlock, rank, ...shape]` per output into `result`; returns their number.
+   * Installs the array through which `dispatch` and `releaseAll` take and return numbers. The caller grows it by
+   * installing a longer one.
    */
-  dispatch(device: number, op: number, ids: Float64Array, values: Float64Array, rest: Float64Array, result: Float64Array): number
+  setBuffer(buffer: Float64Array): void
+  /**
+   * Runs an op. The buffer begins with `ids` tensor ids (0 = left out), `values` attribute values (NaN = default) and
+   * `rest` trailing numbers; `[id, dtype, block, nestedBlock, rank, ...shape]` per output replaces them. Returns the
+   * number of outputs.
+   */
+  dispatch(device: number, op: number, ids: number, values: number, rest: number): number
+  /** Releases the first `count` handles of the buffer. */
+  releaseAll(count: number): void
   /** Creates a tensor from bytes (copied during the call). */
   upload(device: number, dtype: number, shape: Float64Array, bytes: Uint8Array): number
   /** Creates a tensor over a region of a mapped file. */

@@ -6,13 +6,23 @@ export {
   formatJoules,
   formatJoulesPerToken,
   formatKilowattHours,
+  formatNumber,
   Ledger,
   Phase,
+  RequestMeter,
   StaticCarbonProvider,
   addSplits,
   toJoules,
 } from '@swift/energy'
-export type { LedgerOptions, LiveEnergy, PhaseOptions, PhaseOwner, ReportOptions } from '@swift/energy'
+export type {
+  LedgerOptions,
+  LiveEnergy,
+  PhaseOptions,
+  PhaseOwner,
+  ReportOptions,
+  RequestClassReport,
+  RequestMeterReport,
+} from '@swift/energy'
 export { describeCpu, device, opNames, type CpuDescription } from '@swift/tensor'
 export { listCheckpoints, type CheckpointEntry } from './checkpoints/list-checkpoints.ts'
 export {

@@ -101,7 +101,10 @@ export interface RunEnergy {
   readonly machine: QuantitySplit
   /** Carbon of the phases, in grams CO2e. */
   readonly carbon: QuantitySplit
+  /** The grid factor, or the mean of several weighted by energy. */
   readonly factor: CarbonFactor
+  /** How many factors there were over time. */
+  readonly factors: number
   readonly powerUsageEffectiveness: number
   readonly accounts: readonly AccountEntry[]
   readonly series?: EnergySeries

@@ -1,10 +1,12 @@
 export { Ledger, type LiveEnergy } from './ledger.ts'
 export type { LedgerOptions } from './ledger-options.ts'
+export { mergeReport } from './merge-report.ts'
 export type { LedgerNote } from './ledger-notes.ts'
 export { Phase, type PhaseOptions, type PhaseOwner } from './phase.ts'
 export { buildReport, type EnergyPrice, type ReportOptions } from './report.ts'
-export { carbonOverTime, type CarbonOverTime, type CarbonStretch } from './carbon/carbon-over-time.ts'
-export { carbonProviderNames, carbonProviderOf } from './carbon/carbon-provider-of.ts'
+export { carbonOverTime, type CarbonOverTime, type CarbonStretch, stretchesOf } from './carbon/carbon-over-time.ts'
+export { carbonZone, factorOrStatic } from './carbon/report-carbon.ts'
+export { carbonProviderNames, carbonProviderOf, configuredCarbonProvider } from './carbon/carbon-provider-of.ts'
 export type { CarbonRequestOptions } from './carbon/carbon-request.ts'
 export { ElectricityMapsProvider, type ElectricityMapsOptions } from './carbon/electricity-maps-provider.ts'
 export { StaticCarbonProvider } from './carbon/static-carbon-provider.ts'
@@ -34,6 +36,12 @@ export { type OpenTelemetryOptions, publishOpenTelemetry } from './export/open-t
 export { PrometheusEndpoint, prometheusText } from './export/prometheus.ts'
 export { sciMarkdown, type SciReport, sciReport, type SciScore } from './export/sci-report.ts'
 export { describeSources, type SourceFinding } from './describe-sources.ts'
+export {
+  RequestMeter,
+  type RequestClassReport,
+  type RequestMeterOptions,
+  type RequestMeterReport,
+} from './inference/request-meter.ts'
 export { RequestLedger, type RequestEnergy, type RequestReport, type RequestStep } from './inference/request-ledger.ts'
 export {
   type FittedRequestWeights,

@@ -1,7 +1,7 @@
-import * as nativeMeter from '@swift/kernels/meter'
 import {
   type EnergyMeter,
   meterMark,
+  meterMerge,
   meterNow,
   meterRead,
   meterGains,
@@ -23,6 +23,7 @@ import {
   SwiftError,
 } from '@swift/spec'
 import { sumEntries } from './amounts.ts'
+import { configuredCarbonProvider } from './carbon/carbon-provider-of.ts'
 import { appendNote, type LedgerNote, readNotes } from './ledger-notes.ts'
 import { type LedgerOptions, toNativeOptions } from './ledger-options.ts'
 import { callNative } from './native.ts'
@@ -71,6 +72,7 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
   /** The run; resumed parts share it. */
   readonly runId: string
   readonly #meter: EnergyMeter
+  readonly #rank: number
   readonly #pathIds = new Map<string, number>()
   readonly #tracks = new WeakMap<MarkStream, number>()
   #trackCount = 0
@@ -82,6 +84,7 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
     this.directory = directory
     this.runId = meter.runId()
     this.#meter = meter
+    this.#rank = options.rank ?? 0
     if (options.onEvent !== undefined) this.#listeners.add(options.onEvent)
     this.#timer = setInterval(() => this.#deliverEvents(), eventsMs)
     this.#timer.unref()
@@ -132,7 +135,8 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
    * @throws `ERR_LEDGER_EMPTY` when the folder holds none
    */
   static async report(directory: string, options: ReportOptions = {}): Promise<EnergyReport> {
-    return buildReport(Ledger.read(directory), options)
+    const totals = Ledger.read(directory)
+    return reportOf(totals, directory, { ...options, journal: await Ledger.verify(directory) })
   }
 
   /** Totals of a ledger on disk at its last commit. */
@@ -145,21 +149,10 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
   /**
    * Totals over the ledgers of several ranks or machines: a set union, so that the order of the folders, and a folder
    * named twice, change nothing.
-   * @throws `ERR_LEDGER_MERGE_CONFLICT` when two records of one source contradict each other; `ERR_NATIVE_FUNCTION` with a
-   *   native binary that cannot merge
+   * @throws `ERR_LEDGER_MERGE_CONFLICT` when two records of one source contradict each other
    */
   static merge(directories: readonly string[]): LedgerTotals {
-    const asked = `Merging ${directories.length} energy ledgers`
-    const { meterMerge } = nativeMeter as { readonly meterMerge?: (folders: readonly string[]) => string }
-    if (meterMerge === undefined) {
-      throw new SwiftError({
-        code: 'ERR_NATIVE_FUNCTION',
-        asked,
-        found: 'a native binary without the merge of ledgers',
-        remedy: 'Install the @swift/kernels of this version, or run npm run native in the repository',
-      })
-    }
-    return readState(callNative(asked, () => meterMerge(directories)))
+    return readState(callNative(`Merging ${directories.length} energy ledgers`, () => meterMerge(directories)))
   }
 
   /** Check a ledger on disk: checksums, hash chain and invariants. Damage is a finding, not an error. */
@@ -289,7 +282,7 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
   /** Report over everything so far. The stored joules are not touched: carbon and PUE are derived. */
   async report(options: ReportOptions = {}): Promise<EnergyReport> {
     await this.#settleNow()
-    return buildReport(this.totals(), options)
+    return reportOf(this.totals(), this.directory, options, this.#rank)
   }
 
   /** Commit, then check the files on disk. */
@@ -386,6 +379,23 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
       for (const listener of this.#listeners) listener(event)
     }
   }
+}
+
+/** A report that knows when energy was used, where its carbon depends on it. */
+async function reportOf(
+  totals: LedgerTotals,
+  directory: string,
+  options: ReportOptions,
+  rank: number = 0,
+): Promise<EnergyReport> {
+  const { carbon = configuredCarbonProvider(), when, series } = options
+  if (carbon.isConstant === true || when !== undefined || series !== undefined) return buildReport(totals, options)
+  const known = await Ledger.series(directory, { rank }).catch((error: unknown): LedgerSeries => {
+    // Before the first commit everything was used just now.
+    if (!SwiftError.isInstance(error, 'ERR_LEDGER_EMPTY')) throw error
+    return { runId: totals.runId, parts: [], points: [] }
+  })
+  return buildReport(totals, { ...options, series: known })
 }
 
 function settleTimeout(what: string): SwiftError {

@@ -1,4 +1,12 @@
-import type { AccountKind, EnergySourceDescriptor, LedgerEntry, LedgerGap, LedgerTotals } from '@swift/spec'
+import type {
+  AccountKind,
+  EnergySourceDescriptor,
+  LedgerEntry,
+  LedgerFit,
+  LedgerGap,
+  LedgerMergeNote,
+  LedgerTotals,
+} from '@swift/spec'
 import { sumEntries } from './amounts.ts'
 
 /** A source as the native meter writes it. */
@@ -26,6 +34,9 @@ interface NativeState {
     readonly above: string
   }[]
   readonly gaps: readonly { readonly source: string; readonly durationNanoseconds: string; readonly reason: string }[]
+  readonly fits?: readonly LedgerFit[]
+  /** Of a merge. */
+  readonly notes?: readonly LedgerMergeNote[]
 }
 
 const accountKinds: readonly AccountKind[] = [
@@ -86,6 +97,8 @@ export function readState(json: string): LedgerTotals {
     sources,
     entries,
     gaps,
+    fits: state.fits ?? [],
+    mergeNotes: state.notes ?? [],
     energy: sumEntries(entries, uncertaintyLookup(sources)),
   }
 }

@@ -62,6 +62,8 @@ const totals: LedgerTotals = {
   sources,
   entries,
   gaps: [],
+  fits: [],
+  mergeNotes: [],
   energy: sumEntries(entries, uncertaintyLookup(sources)),
 }
 

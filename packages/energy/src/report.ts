@@ -7,16 +7,20 @@ import type {
   DerivedSplit,
   EmbodiedCarbon,
   EnergyAmount,
+  EnergyClass,
   EnergyReport,
   EnergyReportRow,
   EnergySplit,
   LedgerEntry,
   LedgerTotals,
+  LedgerVerification,
 } from '@swift/spec'
 import { SwiftError } from '@swift/spec'
 import { addSplits, sumEntries } from './amounts.ts'
 import { applyCalibration, calibratedUncertainty, type Calibration } from './calibration/calibration.ts'
-import { StaticCarbonProvider } from './carbon/static-carbon-provider.ts'
+import { configuredCarbonProvider } from './carbon/carbon-provider-of.ts'
+import { carbonZone, reportCarbon } from './carbon/report-carbon.ts'
+import type { LedgerSeries } from './read-series.ts'
 import { uncertaintyLookup } from './read-state.ts'
 
 /** What a report shows and what it derives carbon, price and water from. */
@@ -27,12 +31,24 @@ export interface ReportOptions {
    * Default `epoch`.
    */
   readonly per?: EnergyReport['per']
-  /** Where the grid factor comes from. Default: the built-in yearly averages. */
+  /** Where grid factors come from. Default: env `SWIFT_CARBON_PROVIDER`, else the built-in yearly averages. */
   readonly carbon?: CarbonProvider
+  /**
+   * Where the provider fails, use the built-in yearly factor and say so in the report. Default false: its error is
+   * thrown.
+   */
+  readonly carbonFallback?: boolean
   /** Grid zone. Default: env `SWIFT_CARBON_ZONE`, else `WORLD`. */
   readonly zone?: string
-  /** Instant the factor is for. Default: now; give the run's own time for an old one. */
+  /** One factor for everything, of this instant. Default: each stretch of the run has the factor of its time. */
   readonly when?: Date
+  /**
+   * Energy over time, from `Ledger.series`; the reports of a ledger read it themselves. Without it a provider whose
+   * factors vary is asked once, for now, and the report says so.
+   */
+  readonly series?: LedgerSeries
+  /** Check of the files the totals were read from, from `Ledger.verify`; the reports of a ledger on disk make it themselves. */
+  readonly journal?: LedgerVerification
   /** Power usage effectiveness of the building, at least 1. Applies to carbon, price and water only. Default 1. */
   readonly pue?: number
   /** Price of electricity. Default: none. */
@@ -79,11 +95,12 @@ function carbonOf(amount: EnergyAmount | undefined, gramsPerKilowattHour: number
   return derived && { grams: derived.value, lowGrams: derived.low, highGrams: derived.high }
 }
 
-function carbonSplit(energy: EnergySplit, gramsPerKilowattHour: number): CarbonSplit {
-  return {
-    measured: carbonOf(energy.measured, gramsPerKilowattHour),
-    modelled: carbonOf(energy.modelled, gramsPerKilowattHour),
+function carbonSplit(energy: EnergySplit, gramsPerKilowattHour: (energyClass: EnergyClass) => number): CarbonSplit {
+  const of = (energyClass: EnergyClass): CarbonAmount | undefined => {
+    const amount = energy[energyClass]
+    return amount && carbonOf(amount, gramsPerKilowattHour(energyClass))
   }
+  return { measured: of('measured'), modelled: of('modelled') }
 }
 
 function derivedSplit(
@@ -150,14 +167,18 @@ function checkFactors({ pue = 1, price, waterLitresPerKilowattHour: water = 0, e
 
 /**
  * Make a report from totals. Everything in it can be computed again from the entries, the factor and the PUE it names.
- * @throws `ERR_ENERGY_PUE`, `ERR_ENERGY_FACTOR`, and what the carbon provider throws for an unknown zone
+ * @throws `ERR_ENERGY_PUE`, `ERR_ENERGY_FACTOR`, and what the carbon provider throws, unless `carbonFallback` is on
  */
 export async function buildReport(totals: LedgerTotals, options: ReportOptions = {}): Promise<EnergyReport> {
-  const { per = 'epoch', carbon = new StaticCarbonProvider(), pue = 1, price, calibration, embodied } = options
+  const { per = 'epoch', carbon = configuredCarbonProvider(), pue = 1, price, calibration, embodied } = options
   checkFactors(options)
-  const zone = options.zone ?? process.env['SWIFT_CARBON_ZONE'] ?? 'WORLD'
-  const factor = await carbon.doFactor(zone, options.when ?? new Date())
-  const gramsPerKilowattHour = factor.gramsPerKilowattHour * pue
+  const { factor, factors, note, intensityOf } = await reportCarbon(totals, {
+    provider: carbon,
+    zone: carbonZone(options.zone),
+    when: options.when,
+    series: options.series,
+    fallback: options.carbonFallback ?? false,
+  })
   const sensorUncertainty = uncertaintyLookup(totals.sources)
   const modelled = new Set(totals.sources.filter(({ provenance }) => provenance === 'modelled').map(({ id }) => id))
   const uncertaintyOf = (source: string): number =>
@@ -172,7 +193,9 @@ export async function buildReport(totals: LedgerTotals, options: ReportOptions =
     const active = sum(entries.filter((entry) => activeKinds.has(entry.kind)))
     const idle = sum(entries.filter((entry) => entry.kind === 'idle'))
     const energy = addSplits(active, idle)
-    return { key, active, idle, energy, carbon: carbonSplit(energy, gramsPerKilowattHour) }
+    const intensity = (energyClass: EnergyClass): number =>
+      pue * intensityOf(entries.filter((entry) => entry.energyClass === energyClass))
+    return { key, active, idle, energy, carbon: carbonSplit(energy, intensity) }
   }
 
   const inPhases = totals.entries.filter(
@@ -195,9 +218,14 @@ export async function buildReport(totals: LedgerTotals, options: ReportOptions =
     machine,
     sources: totals.sources,
     gaps: totals.gaps,
+    fits: totals.fits,
+    mergeNotes: totals.mergeNotes,
+    journal: options.journal,
     durationSeconds,
     powerUsageEffectiveness: pue,
     factor,
+    factors,
+    factorNote: note,
     cost: derivedSplit(machine.energy, price?.currency ?? '', price?.perKilowattHour, pue),
     water: derivedSplit(machine.energy, 'litres', options.waterLitresPerKilowattHour, pue),
     embodied: embodied && {

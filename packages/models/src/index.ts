@@ -8,7 +8,7 @@ export { decoderArchitectures, type DecoderArchitecture } from './config/archite
 export type { DecoderConfig } from './config/decoder-config.ts'
 export { readDecoderConfig } from './config/read-decoder-config.ts'
 export { ropeFrequencies, type RopeConfig, type RopeFrequencies } from './config/rope-frequencies.ts'
-export type { TokenGenerationOptions } from './generation/generation-options.ts'
+export type { GenerationWork, TokenGenerationOptions } from './generation/generation-options.ts'
 export { Generator, type GeneratedToken } from './generation/generator.ts'
 export { CausalLM, type CausalLMParts, type DecodeBatch, type ForwardOptions } from './network/causal-lm.ts'
 export { toDeviceBatch, type DeviceBatch } from './network/device-batch.ts'

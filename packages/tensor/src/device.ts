@@ -1,7 +1,9 @@
 import { cpuInfo, type NativeFile } from '@swift/kernels'
 import { SwiftError, type ComputeDType, type DType, type MarkStream } from '@swift/spec'
+import { callBuffer } from './call-buffer.ts'
 import { encodeCall, type OpAttributes, type OpInputs } from './encode-call.ts'
 import { memoryCategories, type MemoryCategory } from './category.ts'
+import { fromNative } from './native-error.ts'
 import { dtypeNames, findOp, guarded, guardedAsync, runtime } from './runtime.ts'
 import { Tensor } from './tensor.ts'
 
@@ -97,23 +99,29 @@ export class Device implements MarkStream {
    */
   run(name: string, inputs: OpInputs, attributes: OpAttributes = {}, rest: readonly number[] = []): Tensor[] {
     const op = findOp(name)
-    const call = encodeCall(op, inputs, attributes)
-    const result = new Float64Array(16 * Math.max(op.outputs.length, 1))
-    const count = guarded(() =>
-      runtime().dispatch(this.index, op.code, call.ids, call.values, Float64Array.from(rest), result),
-    )
-    return this.#decode(result, count)
+    const slots = op.inputs.length + (inputs.variadic?.length ?? 0) + op.attributes.length + rest.length
+    const buffer = callBuffer(slots)
+    const ids = encodeCall(op, inputs, attributes, rest, buffer)
+    try {
+      const count = runtime().dispatch(this.index, op.code, ids, op.attributes.length, rest.length)
+      return this.#decode(buffer, count)
+    } catch (error) {
+      throw fromNative(error)
+    }
   }
 
   #decode(result: Float64Array, count: number): Tensor[] {
     const outputs: Tensor[] = []
     let at = 0
     for (let index = 0; index < count; index++) {
-      const [id = 0, dtype = 0, block = 0, nestedBlock = 0, rank = 0] = result.subarray(at, at + 5)
-      const shape = Array.from(result.subarray(at + 5, at + 5 + rank))
-      const quant = block > 0 ? { block, nestedBlock } : undefined
-      outputs.push(new Tensor(id, shape, dtypeNames[dtype] as DType, this, quant))
-      at += 5 + rank
+      const id = result[at] as number
+      const dtype = dtypeNames[result[at + 1] as number] as DType
+      const block = result[at + 2] as number
+      const quant = block > 0 ? { block, nestedBlock: result[at + 3] as number } : undefined
+      const end = at + 5 + (result[at + 4] as number)
+      const shape: number[] = []
+      for (at += 5; at < end; at++) shape.push(result[at] as number)
+      outputs.push(new Tensor(id, shape, dtype, this, quant))
     }
     return outputs
   }

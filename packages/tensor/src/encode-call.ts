@@ -11,35 +11,42 @@ export interface OpInputs {
 /** Numbers and flags by attribute name. */
 export type OpAttributes = Readonly<Record<string, number | boolean | undefined>>
 
-/** A call as the binding takes it: ids (0 = left out) and attribute values (NaN = default). */
-export interface EncodedCall {
-  readonly ids: Float64Array
-  readonly values: Float64Array
-}
-
-/** Arranges named inputs and attributes in declared order. @throws `ERR_INVALID_ARGUMENT` for an unknown name */
-export function encodeCall(op: NativeOp, inputs: OpInputs, attributes: OpAttributes): EncodedCall {
-  const variadic = inputs.variadic ?? []
-  const ids = new Float64Array(op.inputs.length + variadic.length)
+/**
+ * Writes a call in the order the binding takes: ids (0 = left out), attribute values (NaN = default), trailing numbers.
+ * @returns the number of ids
+ * @throws `ERR_INVALID_ARGUMENT` for an unknown name, `ERR_TENSOR_RELEASED` for a released input
+ */
+export function encodeCall(
+  op: NativeOp,
+  inputs: OpInputs,
+  attributes: OpAttributes,
+  rest: readonly number[],
+  buffer: Float64Array,
+): number {
+  const { variadic = [] } = inputs
+  const ids = op.inputs.length + variadic.length
+  buffer.fill(0, 0, op.inputs.length)
   for (const name in inputs) {
     const tensor = inputs[name]
     if (tensor === undefined || name === 'variadic') continue
     const at = op.inputs.indexOf(name)
     if (at < 0) throw unknownName(op, 'input', name, op.inputs)
-    ids[at] = (tensor as Tensor).live()
+    buffer[at] = (tensor as Tensor).live()
   }
   for (let index = 0; index < variadic.length; index++) {
-    ids[op.inputs.length + index] = (variadic[index] as Tensor).live()
+    buffer[op.inputs.length + index] = (variadic[index] as Tensor).live()
   }
-  const values = new Float64Array(op.attributes.length).fill(Number.NaN)
+  const end = ids + op.attributes.length
+  buffer.fill(Number.NaN, ids, end)
   for (const name in attributes) {
     const value = attributes[name]
     if (value === undefined) continue
     const at = op.attributes.indexOf(name)
     if (at < 0) throw unknownName(op, 'attribute', name, op.attributes)
-    values[at] = Number(value)
+    buffer[ids + at] = Number(value)
   }
-  return { ids, values }
+  for (let index = 0; index < rest.length; index++) buffer[end + index] = rest[index] as number
+  return ids
 }
 
 function unknownName(op: NativeOp, kind: string, name: string, known: readonly string[]): SwiftError {

@@ -39,10 +39,10 @@ export function scope<T>(body: () => T): T {
     return result
   } finally {
     const parent = leaveScope()
-    for (const tensor of made) {
-      if (kept?.has(tensor) === true) parent?.add(tensor)
-      else tensor.release()
+    for (const tensor of kept ?? []) {
+      if (made.delete(tensor)) parent?.add(tensor)
     }
+    Tensor.releaseAll(made)
   }
 }
 

@@ -1,11 +1,16 @@
 import { SwiftError, type DType, type QuantLayout, type TensorHandle } from '@swift/spec'
 import type { Device } from './device.ts'
+import { callBuffer } from './call-buffer.ts'
 import { guarded, guardedAsync, runtime } from './runtime.ts'
 import { currentScope } from './scope-stack.ts'
 import type { TapeNode } from './tape-node.ts'
 
 /** Host arrays that a tensor can be read into. */
 export type HostArray = Float32Array | Float64Array | Int32Array | Uint8Array | Int8Array | Uint16Array | BigInt64Array
+
+interface Sharers {
+  count: number
+}
 
 /**
  * A tensor: a handle (slot and generation) into the native table of its device.
@@ -15,6 +20,8 @@ export type HostArray = Float32Array | Float64Array | Int32Array | Uint8Array | 
  */
 export class Tensor implements TensorHandle {
   #id: number
+  /** Tensors that share this id; the table's handle goes with the last of them. */
+  readonly #sharers: Sharers
   readonly shape: readonly number[]
   readonly dtype: DType
   readonly quant: QuantLayout | undefined
@@ -24,8 +31,17 @@ export class Tensor implements TensorHandle {
   /** The tape node that produced it; set while a tape records. */
   producer: TapeNode | undefined
 
-  constructor(id: number, shape: readonly number[], dtype: DType, device: Device, quant?: QuantLayout) {
+  constructor(
+    id: number,
+    shape: readonly number[],
+    dtype: DType,
+    device: Device,
+    quant?: QuantLayout,
+    sharers: Sharers = { count: 0 },
+  ) {
     this.#id = id
+    this.#sharers = sharers
+    sharers.count += 1
     this.shape = shape
     this.dtype = dtype
     this.device = device
@@ -48,10 +64,30 @@ export class Tensor implements TensorHandle {
   /** Frees this handle; the memory goes with the last handle to it. Releasing twice is harmless. */
   release(): void {
     if (this.#id === 0) return
+    currentScope()?.delete(this)
+    const id = this.#drop()
+    if (id !== 0) guarded(() => runtime().release(id))
+  }
+
+  /** Forgets the id; returns it where no other tensor shares it. */
+  #drop(): number {
     const id = this.#id
     this.#id = 0
-    currentScope()?.delete(this)
-    guarded(() => runtime().release(id))
+    this.#sharers.count -= 1
+    return this.#sharers.count === 0 ? id : 0
+  }
+
+  /** Releases many tensors in one call; those that are released already are passed over. */
+  static releaseAll(tensors: Iterable<Tensor>): void {
+    const ids: number[] = []
+    for (const tensor of tensors) {
+      if (tensor.#id === 0) continue
+      const id = tensor.#drop()
+      if (id !== 0) ids.push(id)
+    }
+    if (ids.length === 0) return
+    callBuffer(ids.length).set(ids)
+    guarded(() => runtime().releaseAll(ids.length))
   }
 
   [Symbol.dispose](): void {
@@ -66,8 +102,7 @@ export class Tensor implements TensorHandle {
 
   /** A second handle to the same memory, without gradient history. */
   alias(): Tensor {
-    const id = guarded(() => runtime().alias(this.live()))
-    return new Tensor(id, this.shape, this.dtype, this.device, this.quant)
+    return new Tensor(this.live(), this.shape, this.dtype, this.device, this.quant, this.#sharers)
   }
 
   /**

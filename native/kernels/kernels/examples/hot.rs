@@ -2,8 +2,10 @@
 //! instruction set; other work on the machine disturbs it little.
 //!
 //! ```sh
-//! SWIFT_THREADS=1 cargo run --release -p swift-kernels --example hot [name part] [float32]
+//! SWIFT_THREADS=1 cargo run --release -p swift-kernels --example hot [name part] [float32] [tiny] [cold]
 //! ```
+//!
+//! `cold` takes the weights out of the caches before each run, as they are in a step of a large model.
 
 use std::collections::BTreeMap;
 use std::env::args;
@@ -29,6 +31,18 @@ struct Bench {
     backend: CpuBackend,
     filter: Option<String>,
     peak: f64,
+    cold: bool,
+}
+
+/// Drops the cache lines of a weight.
+fn evict(view: &View<'_, CpuStorage>) {
+    #[cfg(target_arch = "x86_64")]
+    for line in view.bytes().expect("bytes of an operand").chunks(64) {
+        // SAFETY: the address is readable.
+        unsafe { std::arch::x86_64::_mm_clflush(line.as_ptr()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = view;
 }
 
 /// Seconds of processor time of this thread.
@@ -98,6 +112,9 @@ impl Bench {
                 outputs: outputs.iter().map(view).collect(),
                 attributes,
             };
+            if self.cold {
+                call.inputs.get(1).into_iter().flatten().filter(|view| view.spec.dtype == DType::BF16).for_each(evict);
+            }
             let start = thread_seconds();
             self.backend.execute(&call).expect("the op runs");
             let seconds = thread_seconds() - start;
@@ -124,20 +141,28 @@ fn main() {
     let word = if isa.has_native_bf16() && !float32 { PanelWord::Bf16Pair } else { PanelWord::F32 };
     let peak = (0..20).map(|_| peak_gflops(Pool::global(), isa, word)).fold(0.0, f64::max);
     println!("{} threads, {}, {peak:.0} GFLOP/s from registers", Pool::global().threads(), isa.name());
-    let filter = words.into_iter().find(|word| word != "float32");
-    let mut bench = Bench { backend: CpuBackend::with_isa(isa), filter, peak };
+    let tiny = words.iter().any(|word| word == "tiny");
+    let cold = words.iter().any(|word| word == "cold");
+    let filter = words.into_iter().find(|word| !["float32", "tiny", "cold"].contains(&word.as_str()));
+    let mut bench = Bench { backend: CpuBackend::with_isa(isa), filter, peak, cold };
     let compute = Values::from([("bfloat16", f64::from(u8::from(!float32)))]);
     let with = |more: &[(&'static str, f64)]| -> Values { compute.clone().into_iter().chain(more.to_vec()).collect() };
 
-    for (n, k) in [(3072, 1024), (1024, 3072), (151_936, 1024)] {
+    let vocabulary = if tiny { 4096 } else { 151_936 };
+    let hidden = if tiny { 256 } else { 1024 };
+    for (n, k) in [(3 * hidden, hidden), (hidden, 3 * hidden), (vocabulary, hidden)] {
         let (w, x) = (bench.bf16(&[n, k], 0.02), bench.floats(&[1, k], 1.0));
         bench.time(&format!("decode {n}x{k}"), "linear", &[Some(&x), Some(&w), None, None, None], &compute);
         let quantized = bench.time(&format!("quantize {n}x{k}"), "quantize4", &[Some(&w)], &compute);
         let operands = [Some(&x), Some(&quantized[0]), None, None, None];
         bench.time(&format!("decode nf4 {n}x{k}"), "linear", &operands, &compute);
     }
-    let tokens = 512;
-    for (n, k) in [(2048, 1024), (1024, 2048), (3072, 1024), (1024, 3072)] {
+    let tokens = if tiny { 256 } else { 512 };
+    let (heads, kv_heads, extent) = if tiny { (4, 2, 64) } else { (16, 8, 128) };
+    let queries = heads * extent;
+    let extents =
+        [(queries, hidden), (kv_heads * extent, hidden), (hidden, queries), (3 * hidden, hidden), (hidden, 3 * hidden)];
+    for (n, k) in extents {
         let (x, w) = (bench.floats(&[tokens, k], 1.0), bench.bf16(&[n, k], 0.02));
         let (a, b) = (bench.floats(&[16, k], 0.02), bench.floats(&[n, 16], 0.02));
         let dy = bench.floats(&[tokens, n], 1e-3);
@@ -155,26 +180,27 @@ fn main() {
         bench.time(&format!("linearInputGradient nf4 {n}x{k}"), "linearInputGradient", &operands, &compute);
     }
 
-    let (q, k) = (bench.floats(&[tokens, 16, 128], 1.0), bench.floats(&[tokens, 8, 128], 1.0));
-    let v = bench.floats(&[tokens, 8, 128], 1.0);
+    let q = bench.floats(&[tokens, heads, extent], 1.0);
+    let k = bench.floats(&[tokens, kv_heads, extent], 1.0);
+    let v = bench.floats(&[tokens, kv_heads, extent], 1.0);
     let offsets = bench.ints(&[0, tokens as i32]);
     let attention = with(&[("causal", 1.0)]);
     let operands = [Some(&q), Some(&k), Some(&v), Some(&offsets)];
     let outputs = bench.time("attention", "attention", &operands, &attention);
-    let d_output = bench.floats(&[tokens, 16, 128], 1e-3);
+    let d_output = bench.floats(&[tokens, heads, extent], 1e-3);
     let (o, lse) = (&outputs[0], &outputs[1]);
     let operands = [Some(&d_output), Some(&q), Some(&k), Some(&v), Some(o), Some(lse), Some(&offsets)];
     bench.time("attentionBackward", "attentionBackward", &operands, &attention);
 
     let positions = bench.ints(&(0..tokens as i32).collect::<Vec<_>>());
-    let frequencies = bench.floats(&[64], 0.01);
+    let frequencies = bench.floats(&[extent / 2], 0.01);
     bench.time("rope", "rope", &[Some(&q), Some(&positions), Some(&frequencies)], &compute);
-    let (gate, up) = (bench.floats(&[tokens, 3072], 1.0), bench.floats(&[tokens, 3072], 1.0));
+    let (gate, up) = (bench.floats(&[tokens, 3 * hidden], 1.0), bench.floats(&[tokens, 3 * hidden], 1.0));
     bench.time("swiglu", "swiglu", &[Some(&gate), Some(&up)], &compute);
 
-    let (hidden, head) = (bench.floats(&[tokens, 1024], 1.0), bench.bf16(&[151_936, 1024], 0.02));
-    let targets = bench.ints(&(0..tokens as i32).map(|index| index * 293 % 151_936).collect::<Vec<_>>());
+    let (states, head) = (bench.floats(&[tokens, hidden], 1.0), bench.bf16(&[vocabulary, hidden], 0.02));
+    let targets = bench.ints(&(0..tokens as i32).map(|index| index * 293 % vocabulary as i32).collect::<Vec<_>>());
     let training = with(&[("needHidden", 1.0)]);
-    let operands = [Some(&hidden), Some(&head), Some(&targets), None];
+    let operands = [Some(&states), Some(&head), Some(&targets), None];
     bench.time("linearCrossEntropy", "linearCrossEntropy", &operands, &training);
 }

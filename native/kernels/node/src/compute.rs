@@ -114,6 +114,9 @@ pub fn op_table() -> String {
 #[napi]
 pub struct NativeRuntime {
     table: TensorTable,
+    /// Where calls leave their numbers and find their results: one array for all, because handing over an array
+    /// costs more than most calls.
+    buffer: Option<Float64Array>,
 }
 
 #[napi]
@@ -122,7 +125,7 @@ impl NativeRuntime {
     #[allow(clippy::new_without_default)]
     #[napi(constructor)]
     pub fn new() -> Self {
-        Self { table: TensorTable::default() }
+        Self { table: TensorTable::default(), buffer: None }
     }
 
     /// Starts a device and returns its index: `cpu`, `cpu:<isa>` (one instruction set, for tests), `oracle` or
@@ -146,24 +149,29 @@ impl NativeRuntime {
         Ok(self.table.add_device(&name, engine) as u32)
     }
 
-    /// Runs an op. `ids` holds 0 for inputs left out, `values` NaN for defaults. Writes
-    /// `[id, dtype, block, nestedBlock, rank, ...shape]` per output into `result`; returns their number.
+    /// Installs the array through which `dispatch` and `releaseAll` take and return numbers. The caller grows it by
+    /// installing a longer one.
     #[napi]
-    pub fn dispatch(
-        &mut self,
-        device: u32,
-        op: u32,
-        ids: &[f64],
-        values: &[f64],
-        rest: &[f64],
-        mut result: Float64Array,
-    ) -> Result<u32> {
+    pub fn set_buffer(&mut self, buffer: Float64Array) {
+        self.buffer = Some(buffer);
+    }
+
+    /// Runs an op. The buffer begins with `ids` tensor ids (0 = left out), `values` attribute values (NaN = default) and
+    /// `rest` trailing numbers; `[id, dtype, block, nestedBlock, rank, ...shape]` per output replaces them. Returns the
+    /// number of outputs.
+    #[napi]
+    pub fn dispatch(&mut self, device: u32, op: u32, ids: u32, values: u32, rest: u32) -> Result<u32> {
         let op = *ops::table().get(op as usize).ok_or_else(|| invalid(format!("unknown op code {op}")))?;
+        let table = &mut self.table;
+        let buffer = buffer_of(&mut self.buffer)?;
+        let (ids, values) = (ids as usize, values as usize);
+        let total = ids + values + rest as usize;
+        let given = buffer.get(..total).ok_or_else(too_small)?;
+        let (ids, numbers) = given.split_at(ids);
+        let (values, rest) = numbers.split_at(values);
         let ids: Vec<Option<u64>> = ids.iter().map(|id| (*id != 0.0).then_some(*id as u64)).collect();
-        let created = self.table.dispatch(device as usize, op, &ids, values, rest).map_err(to_napi)?;
-        // SAFETY: called on the JavaScript thread, which waits for this call.
-        let out = unsafe { result.as_mut() };
-        let mut at = 0;
+        let created = table.dispatch(device as usize, op, &ids, values, rest).map_err(to_napi)?;
+        let mut out = buffer.iter_mut();
         for made in &created {
             let quant = made.spec.quant;
             let head = [
@@ -174,11 +182,20 @@ impl NativeRuntime {
                 made.spec.shape.len() as f64,
             ];
             for value in head.into_iter().chain(made.spec.shape.iter().map(|extent| *extent as f64)) {
-                *out.get_mut(at).ok_or_else(|| invalid("the result buffer is too small".into()))? = value;
-                at += 1;
+                *out.next().ok_or_else(too_small)? = value;
             }
         }
         Ok(created.len() as u32)
+    }
+
+    /// Releases the first `count` handles of the buffer.
+    #[napi]
+    pub fn release_all(&mut self, count: u32) -> Result<()> {
+        let buffer = buffer_of(&mut self.buffer)?;
+        for id in buffer.get(..count as usize).ok_or_else(too_small)? {
+            self.table.release(*id as u64).map_err(to_napi)?;
+        }
+        Ok(())
     }
 
     /// Creates a tensor from bytes (copied during the call).
@@ -294,6 +311,16 @@ impl NativeRuntime {
         let live = self.table.live(device as usize).into_iter();
         live.map(|(id, spec)| NativeLive { id: id as f64, description: spec.to_string() }).collect()
     }
+}
+
+fn too_small() -> Error {
+    invalid("the call buffer is too small".into())
+}
+
+fn buffer_of(buffer: &mut Option<Float64Array>) -> Result<&mut [f64]> {
+    let buffer = buffer.as_mut().ok_or_else(|| invalid("no call buffer is installed".into()))?;
+    // SAFETY: only JavaScript's thread calls, and it waits meanwhile; the buffer is not shared with workers.
+    Ok(unsafe { buffer.as_mut() })
 }
 
 fn to_time(record: OpRecord) -> NativeOpTime {

@@ -13,11 +13,12 @@ const actions: Readonly<Record<string, () => Promise<Action>>> = {
   verify: async () => (await import('./energy/verify.ts')).verify,
   merge: async () => (await import('./energy/merge.ts')).merge,
   export: async () => (await import('./energy/export.ts')).exportLedger,
+  import: async () => (await import('./energy/import.ts')).importCodecarbon,
   calibrate: async () => (await import('./energy/calibrate.ts')).calibrate,
   sources: async () => (await import('./energy/sources.ts')).sources,
 }
 
-/** `swift energy run|doctor|report|watch|verify|merge|export|calibrate|sources`. */
+/** `swift energy run|doctor|report|watch|verify|merge|export|import|calibrate|sources`. */
 export const energy: Command = {
   name: 'energy',
   summary: 'meter any program, and look at the joule ledger of a run',
@@ -27,11 +28,13 @@ export const energy: Command = {
     'swift energy run --deadline 8h --carbon uk --zone GBR --budget 0.5kWh -- make all',
     'swift energy doctor',
     'swift energy report runs/first --per phase --zone FRA',
+    'swift energy report runs/first --carbon electricity-maps --zone DE',
     'swift energy report --compare runs/first runs/second',
     'swift energy watch runs/first',
     'swift energy verify runs/first',
     'swift energy merge runs/rank-0 runs/rank-1',
     'swift energy export runs/first --format codecarbon --out emissions.csv',
+    'swift energy import emissions.csv',
     'swift energy calibrate meter.csv runs/idle runs/half runs/full',
   ],
   options: () => Promise.resolve({ energy: energyOptions }),

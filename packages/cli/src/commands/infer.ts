@@ -4,10 +4,13 @@ import { join } from 'node:path'
 import {
   addSplits,
   formatJoulesPerToken,
+  formatNumber,
   Ledger,
   optionTables,
+  RequestMeter,
   toJoules,
   type GenerateOptions,
+  type RequestMeterReport,
   type SwiftModel,
 } from '@swift/core'
 import type { OptionTable } from '@swift/spec'
@@ -67,17 +70,56 @@ async function answerFile(
   return answers
 }
 
-/** Meters `body` and prints tokens per second and joules per token of what it returns. */
-async function metered(model: SwiftModel, call: CommandCall, body: () => Promise<readonly string[]>): Promise<void> {
+/** One line about requests, for each class that is there. */
+function requestLines({ measured, modelled }: RequestMeterReport): string[] {
+  const number = (value: number | undefined): string => (value === undefined ? '–' : formatNumber(value))
+  return Object.entries({ measured, modelled }).flatMap(([name, report]) => {
+    if (report === undefined || report.requests.length === 0) return []
+    const { joulesPerPromptToken, joulesPerNewToken, medianJoules, p95Joules, idleShare, fit } = report
+    const how =
+      fit === undefined
+        ? 'divided by tokens: too few steps for a fit'
+        : `fitted on ${fit.samples} steps, R² ${formatNumber(fit.r2)}`
+    return [
+      `${name}: ${number(joulesPerPromptToken)} J per prompt token, ${number(joulesPerNewToken)} J per new token; a request ${number(medianJoules)} J in the median, ${number(p95Joules)} J at p95; ${number(100 * (idleShare ?? 0))} % idle · ${how}`,
+    ]
+  })
+}
+
+/** Joules of each request by class, for `--json`. */
+function requestRows({ measured, modelled }: RequestMeterReport): object[] {
+  const rows = new Map<string, Record<string, unknown>>()
+  for (const [name, report] of Object.entries({ measured, modelled })) {
+    for (const { id, promptTokens, newTokens, prefillNanojoules, decodeNanojoules } of report?.requests ?? []) {
+      const row = rows.get(id) ?? { request: Number(id), promptTokens, newTokens }
+      row[name] = { prefillJoules: toJoules(prefillNanojoules), decodeJoules: toJoules(decodeNanojoules) }
+      rows.set(id, row)
+    }
+  }
+  return [...rows.values()]
+}
+
+/** Meters `body` and prints tokens per second, joules per token, and how the requests share them. */
+async function metered(
+  model: SwiftModel,
+  call: CommandCall,
+  body: (meter: RequestMeter) => Promise<readonly string[]>,
+): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'swift-infer-'))
   try {
     await using ledger = await Ledger.open(folder)
     const start = performance.now()
-    const phase = ledger.phase('generate', { stream: model.device })
-    const answers = await body()
-    await model.device.flush()
+    const phase = ledger.phase('answer', { stream: model.device })
+    using meter = new RequestMeter(ledger, { path: 'answer/generate', stream: model.device })
+    const answers = await body(meter)
+    meter.end()
     phase.end()
+    await model.device.flush()
     const seconds = (performance.now() - start) / 1000
+    await ledger.settle()
+    // Closed, so that the division over requests is final.
+    await ledger.close()
+    const requests = await meter.report()
     const { active, idle } = await ledger.settle(phase)
     const energy = addSplits(active, idle)
     const tokens = answers.reduce((sum, text) => sum + model.tokenizer.encode(text).ids.length, 0)
@@ -91,12 +133,14 @@ async function metered(model: SwiftModel, call: CommandCall, body: () => Promise
         tokens,
         seconds,
         joules,
+        requests: requestRows(requests),
         ...(call.values['prompt'] === undefined ? {} : { text: answers[0] }),
       })
     } else if (tokens > 0) {
       process.stderr.write(
         `${tokens} tokens in ${seconds.toFixed(2)} s · ${(tokens / seconds).toFixed(1)} tokens/s · ${formatJoulesPerToken(energy, tokens)}\n`,
       )
+      for (const line of requestLines(requests)) process.stderr.write(`${line}\n`)
     }
   } finally {
     await rm(folder, { recursive: true, force: true })
@@ -121,9 +165,12 @@ export const infer: Command = {
     const options = generateOptions(values)
     try {
       if (values['prompt'] !== undefined) {
-        await metered(model, call, async () => [await answerOne(model, values['prompt'] as string, options, call)])
-      } else if (values['prompts'] !== undefined) await metered(model, call, () => answerFile(model, options, call))
-      else await chat(model, options, call.output)
+        await metered(model, call, async (meter) => [
+          await answerOne(model, values['prompt'] as string, { ...options, meter }, call),
+        ])
+      } else if (values['prompts'] !== undefined) {
+        await metered(model, call, (meter) => answerFile(model, { ...options, meter }, call))
+      } else await chat(model, options, call.output)
       return 0
     } finally {
       model.dispose()

@@ -4,6 +4,7 @@ import {
   formatDuration,
   formatEnergySplit,
   formatJoulesPerToken,
+  formatNumber,
   toJoules,
   type EnergySplit,
   type TrainResult,
@@ -39,8 +40,9 @@ function energyRows(result: TrainResult): string[][] {
     ...(result.tokens > 0 ? [['per token', formatJoulesPerToken(energy.phases.energy, result.tokens)]] : []),
     [
       'carbon',
-      `${formatCarbonSplit(energy.phases.carbon)} · ${energy.factor.zone} ${energy.factor.gramsPerKilowattHour} g/kWh`,
+      `${formatCarbonSplit(energy.phases.carbon)} · ${energy.factor.zone} ${formatNumber(energy.factor.gramsPerKilowattHour)} g/kWh ${energy.factor.kind}, ${energy.factor.validFor}`,
     ],
+    ...(energy.factorNote === undefined ? [] : [['carbon note', energy.factorNote]]),
   ]
 }
 

@@ -1,4 +1,4 @@
-import { EnergyBudget, StaticCarbonProvider } from '@swift/energy'
+import { carbonZone, configuredCarbonProvider, EnergyBudget } from '@swift/energy'
 import type { CarbonProvider } from '@swift/spec'
 import type { RunEnergy } from './run-energy.ts'
 import type { TrainingEvent } from '../events/training-event.ts'
@@ -29,7 +29,7 @@ export class RunBudget {
   /**
    * The budget of a run; undefined where none was given.
    * @param text the option `energyBudget`
-   * @param carbon where grams come from. Default: the built-in yearly averages of `SWIFT_CARBON_ZONE`
+   * @param carbon where grams come from, for `SWIFT_CARBON_ZONE`. Default: env `SWIFT_CARBON_PROVIDER`, else yearly averages
    * @throws `ERR_ENERGY_BUDGET`, and what the carbon provider throws when a limit is in grams
    */
   static async open(
@@ -44,8 +44,8 @@ export class RunBudget {
       emit({ type: 'note', code: 'WARN_ENERGY_BUDGET_BLIND', message })
     }
     if (!EnergyBudget.parse(text).countsGrams) return new RunBudget(EnergyBudget.parse(text), energy, emit)
-    const zone = process.env['SWIFT_CARBON_ZONE'] ?? 'WORLD'
-    const { gramsPerKilowattHour } = await (carbon ?? new StaticCarbonProvider()).doFactor(zone, new Date())
+    const provider = carbon ?? configuredCarbonProvider()
+    const { gramsPerKilowattHour } = await provider.doFactor(carbonZone(undefined), new Date())
     return new RunBudget(EnergyBudget.parse(text, { gramsPerKilowattHour }), energy, emit)
   }
 

@@ -1,5 +1,12 @@
 import { Ledger, type LiveEnergy, PowerTuning } from '@swift/energy'
-import { SwiftError, type EnergyReport, type LedgerEvent, type LedgerSnapshot, type MarkStream } from '@swift/spec'
+import {
+  SwiftError,
+  type CarbonProvider,
+  type EnergyReport,
+  type LedgerEvent,
+  type LedgerSnapshot,
+  type MarkStream,
+} from '@swift/spec'
 
 /** How {@link RunEnergy.open} opens the ledger. */
 export interface RunEnergyOptions {
@@ -84,9 +91,13 @@ export class RunEnergy implements AsyncDisposable {
     return this.#isClosed ? this.#atClose : this.ledger?.snapshot()
   }
 
-  /** Energy by epoch; undefined without a ledger. */
-  async report(): Promise<EnergyReport | undefined> {
-    return this.ledger?.report({ per: 'epoch' })
+  /**
+   * Energy by epoch; undefined without a ledger. A carbon provider that fails takes no result away: the yearly factor
+   * stands in, and the report says so.
+   * @param carbon where grid factors come from. Default: env `SWIFT_CARBON_PROVIDER`, else the yearly averages
+   */
+  async report(carbon?: CarbonProvider): Promise<EnergyReport | undefined> {
+    return this.ledger?.report({ per: 'epoch', carbonFallback: true, ...(carbon === undefined ? {} : { carbon }) })
   }
 
   /** Closes a ledger that {@link RunEnergy.open} opened. */

@@ -1,3 +1,4 @@
+import type { RequestMeter } from '@swift/energy'
 import { Generator, type CausalLM, type TokenGenerationOptions } from '@swift/models'
 import type { ChatMessage, ChatTemplate, Tokenizer } from '@swift/spec'
 import type { GenerationOptions } from '../options/generation-options.ts'
@@ -31,6 +32,8 @@ export interface GenerateOptions extends GenerationOptions {
   readonly chatTemplateKwargs?: Readonly<Record<string, unknown>>
   /** Ends the generation between tokens; what was written so far is the answer. */
   readonly signal?: AbortSignal
+  /** Divides the energy over the prompts; they are the requests `0`, `1`, … of its report. */
+  readonly meter?: RequestMeter
 }
 
 function promptIds(model: TextModel, prompt: Prompt, options: GenerateOptions): Int32Array {
@@ -50,7 +53,7 @@ function promptIds(model: TextModel, prompt: Prompt, options: GenerateOptions): 
 }
 
 function settingsOf(model: TextModel, options: GenerateOptions): TokenGenerationOptions {
-  const { seed, system: _system, raw: _raw, chatTemplateKwargs: _variables, signal, ...given } = options
+  const { seed, system: _system, raw: _raw, chatTemplateKwargs: _variables, signal, meter, ...given } = options
   const values = parseOptions('generate', generationOptions, {
     ...model.generationDefaults,
     ...given,
@@ -60,6 +63,9 @@ function settingsOf(model: TextModel, options: GenerateOptions): TokenGeneration
     seed: seed ?? 42,
     stopTokenIds: model.tokenizer.stopTokenIds,
     ...(signal === undefined ? {} : { signal }),
+    ...(meter === undefined
+      ? {}
+      : { onPass: (work) => meter.step(work.map(({ index, ...done }) => ({ id: String(index), ...done }))) }),
   }
 }
 

@@ -1,4 +1,4 @@
-import { StaticCarbonProvider } from '@swift/energy'
+import { carbonZone, configuredCarbonProvider, factorOrStatic } from '@swift/energy'
 import type { CarbonProvider, EnergySplit, PackedBatch } from '@swift/spec'
 import { describeCpu } from '@swift/tensor'
 import type { DataPosition } from '@swift/data'
@@ -63,7 +63,8 @@ export async function makePlan(request: PlanRequest): Promise<TrainingPlan> {
     const { probe, power } = await measure(model, energy)
     const parameters = model.network.parameters()
     const cpu = model.device.name === 'cpu' ? describeCpu() : undefined
-    const carbon = request.carbon ?? new StaticCarbonProvider()
+    // Energy never stops a run: where the provider fails the plan has a yearly factor, and says so.
+    const carbon = await factorOrStatic(request.carbon ?? configuredCarbonProvider(), carbonZone(undefined), new Date())
     const trained = model.trainables().map(tensorOf)
     return new TrainingPlan({
       model: model.name,
@@ -90,7 +91,8 @@ export async function makePlan(request: PlanRequest): Promise<TrainingPlan> {
       workPerStep,
       probe,
       power,
-      carbonFactor: await carbon.doFactor(process.env['SWIFT_CARBON_ZONE'] ?? 'WORLD', new Date()),
+      carbonFactor: carbon.factor,
+      carbonNote: carbon.note,
     })
   } finally {
     twin.dispose()

@@ -53,7 +53,7 @@ function runRows({ fields }: TrainingPlan): Row[] {
 }
 
 function costRows(plan: TrainingPlan): Row[] {
-  const { memory, limitBytes, recompute, recomputeReason, workPerStep, carbonFactor } = plan.fields
+  const { memory, limitBytes, recompute, recomputeReason, workPerStep, carbonFactor, carbonNote } = plan.fields
   const items = Object.entries(memory.byCategory).filter(([, bytes]) => bytes > 0)
   const rows: Row[] = [['memory', `${formatBytes(memory.peakBytes)} peak of ${formatBytes(limitBytes)}`]]
   for (const [category, bytes] of items.toSorted(([, a], [, b]) => b - a))
@@ -67,8 +67,9 @@ function costRows(plan: TrainingPlan): Row[] {
   rows.push(['energy', byClass(plan.joules, (joules) => `${significant(joules / 3.6e6)} kWh`)])
   rows.push([
     'carbon',
-    `${byClass(plan.carbonGrams, (grams) => `${significant(grams)} gCO2e`)} · zone ${carbonFactor.zone}`,
+    `${byClass(plan.carbonGrams, (grams) => `${significant(grams)} gCO2e`)} · zone ${carbonFactor.zone}, ${significant(carbonFactor.gramsPerKilowattHour)} g/kWh ${carbonFactor.kind}, ${carbonFactor.validFor}`,
   ])
+  if (carbonNote !== undefined) rows.push(['carbon note', carbonNote])
   return rows
 }
 

@@ -73,6 +73,8 @@ export interface TrainingPlanFields {
   readonly power: PowerForecast | undefined
   /** Grid factor of the carbon. */
   readonly carbonFactor: CarbonFactor
+  /** Why the factor is not the one that was asked for; undefined: it is. */
+  readonly carbonNote: string | undefined
 }
 
 /** The forecast of a run: printed before its first step, compared with it at its end. */

@@ -1,8 +1,8 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Ledger } from '@swift/energy'
-import { SwiftError } from '@swift/spec'
+import { CarbonGate, Ledger } from '@swift/energy'
+import { SwiftError, type CarbonProvider } from '@swift/spec'
 import { FakePowercapTree } from '@swift/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readTrainerState } from '../checkpoints/trainer-state.ts'
@@ -117,5 +117,41 @@ describe('beforeStep', () => {
     expect(steps).toEqual([1, 2, 3, 4])
     expect((await readTrainerState(saved[0] ?? '')).step).toBe(2)
     expect(result.step).toBe(4)
+  })
+
+  it('holds a run at a checkpoint while the grid is dirty, and the run ends as if nothing had been', async () => {
+    const free = await train('clean', { maxSteps: 5, saveSteps: 100 }, 0, { beforeStep: () => Promise.resolve() })
+    const grams = [500, 200, 800, 700, 250]
+    const provider: CarbonProvider = {
+      id: 'scripted',
+      doFactor: async (zoneAsked) => ({
+        zone: zoneAsked,
+        gramsPerKilowattHour: grams.shift() ?? 100,
+        kind: 'location-average',
+        source: 'a script',
+        validFor: 'now',
+        licence: 'none',
+      }),
+    }
+    const codes: string[] = []
+    const gate = new CarbonGate({
+      provider,
+      zone: 'DE',
+      pauseAbove: 400,
+      checkMs: 30,
+      onEvent: ({ code }) => codes.push(code),
+    })
+    const saved: number[] = []
+    const held = await train('held', { maxSteps: 5, saveSteps: 100 }, 0, {
+      beforeStep: async ({ save }) => {
+        // Longer than the gate's time between two looks: it looks before every step.
+        await new Promise((resolve) => setTimeout(resolve, 40))
+        await gate.pass(undefined, async () => saved.push((await readTrainerState(await save())).step))
+      },
+    })
+    expect(codes).toEqual(['NOTE_CARBON_PAUSE', 'NOTE_CARBON_RESUME', 'NOTE_CARBON_PAUSE', 'NOTE_CARBON_RESUME'])
+    expect(saved).toEqual([0, 1])
+    expect(gate.pausedMs).toBeGreaterThan(80)
+    expect(held.losses).toEqual(free.losses)
   })
 })

@@ -344,7 +344,7 @@ export abstract class Trainer implements Disposable {
       durationMs: seconds * 1000,
       skippedSteps: run.skippedSteps,
       planComparison: steps === 0 ? undefined : comparePlan(plan, peakBytes, steps, seconds),
-      energy: await energy.report(),
+      energy: await energy.report(this.#init.carbon),
       energyUnavailable: energy.unavailable,
       resumeHint: resumeHint(reason, runFolder, run.step, lastCheckpoint),
     }

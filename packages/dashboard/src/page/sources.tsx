@@ -91,9 +91,10 @@ export function Sources({ run }: { readonly run: RunData }): JSX.Element {
             </>
           )}
           <p class="muted">
-            Carbon: {energy.factor.zone}, {formatNumber(energy.factor.gramsPerKilowattHour)} g/kWh ({energy.factor.kind}
-            , {energy.factor.validFor}) from {energy.factor.source}, {energy.factor.licence}; PUE{' '}
-            {formatNumber(energy.powerUsageEffectiveness)}. The factor’s own error is not in the interval.
+            Carbon: {energy.factor.zone}, {energy.factors > 1 ? `mean of ${energy.factors} factors over time: ` : ''}
+            {formatNumber(energy.factor.gramsPerKilowattHour)} g/kWh ({energy.factor.kind}, {energy.factor.validFor})
+            from {energy.factor.source}, {energy.factor.licence}; PUE {formatNumber(energy.powerUsageEffectiveness)}.
+            The factor’s own error is not in the interval.
           </p>
         </>
       )}

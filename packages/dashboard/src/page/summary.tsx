@@ -121,7 +121,9 @@ export function Summary({ run }: { readonly run: RunData }): JSX.Element {
         split={carbon}
         {...(factor === undefined
           ? {}
-          : { note: `${factor.zone}, ${formatNumber(factor.gramsPerKilowattHour)} g/kWh, ${factor.validFor}` })}
+          : {
+              note: `${factor.zone}, ${formatNumber(factor.gramsPerKilowattHour)} g/kWh${energy !== undefined && energy.factors > 1 ? ' on average' : ''}, ${factor.validFor}`,
+            })}
       />
       <Tile name="Loss">
         <Plain

@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { buildReport, Ledger, sumEntries, toJoules, uncertaintyLookup, type LedgerSeries } from '@swift/energy'
-import { SwiftError, type CarbonSplit, type EnergySplit, type LedgerTotals } from '@swift/spec'
+import { buildReport, Ledger, sumEntries, toJoules, uncertaintyLookup } from '@swift/energy'
+import { SwiftError, type CarbonProvider, type CarbonSplit, type EnergySplit, type LedgerTotals } from '@swift/spec'
 import type { AccountEntry, QuantitySplit, RunEnergy, RunProblem } from '../run-data.ts'
 import { defined } from './json-value.ts'
 import { toBands } from './to-bands.ts'
@@ -12,6 +12,8 @@ export interface CarbonOptions {
   readonly zone?: string
   /** Power usage effectiveness of the building. Default 1. */
   readonly pue?: number
+  /** Where grid factors come from. Default: env `SWIFT_CARBON_PROVIDER`, else the built-in yearly averages. */
+  readonly carbon?: CarbonProvider
 }
 
 /**
@@ -28,9 +30,11 @@ export async function checkCarbon(carbon: CarbonOptions): Promise<void> {
     sources: [],
     entries: [],
     gaps: [],
+    fits: [],
+    mergeNotes: [],
     energy: { measured: undefined, modelled: undefined },
   }
-  await buildReport(nothing, carbon)
+  await buildReport(nothing, { ...carbon, carbonFallback: true })
 }
 
 /** A ledger as read. */
@@ -103,8 +107,17 @@ export async function readEnergy(
 ): Promise<ReadEnergy | undefined> {
   try {
     const totals = Ledger.read(folder)
-    const report = await buildReport(totals, { per: 'account', ...carbon })
-    const series: LedgerSeries = await Ledger.series(folder)
+    const series = await Ledger.series(folder)
+    // A carbon service that fails takes no joule off the page: the yearly factor stands in, and the page says so.
+    const report = await buildReport(totals, { per: 'account', ...carbon, series, carbonFallback: true })
+    if (report.factorNote !== undefined) {
+      problems.push({
+        severity: 'note',
+        code: 'WARN_CARBON_FALLBACK',
+        found: `Carbon: ${report.factorNote}.`,
+        remedy: 'Check the key and the network of the carbon provider; joules do not depend on it.',
+      })
+    }
     const verification = await Ledger.verify(folder)
     if (!verification.ok) {
       problems.push(
@@ -126,6 +139,7 @@ export async function readEnergy(
         machine: energySplit(report.machine.energy),
         carbon: carbonSplit(report.phases.carbon),
         factor: report.factor,
+        factors: report.factors.length,
         powerUsageEffectiveness: report.powerUsageEffectiveness,
         accounts: toAccounts(totals),
         series: toBands(series),

@@ -1,12 +1,13 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { Ledger } from '@swift/energy'
+import { SwiftError } from '@swift/spec'
 import type { RunBudget, RunData, RunFact, RunForecast, RunProblem, RunState } from '../run-data.ts'
 import { readBudgets } from './read-budgets.ts'
 import { ledgerFolder, readEnergy, type CarbonOptions, type ReadEnergy } from './read-energy.ts'
 import { readJsonFile } from './read-json-file.ts'
 import { asNumber, asObject, asText, defined, type JsonObject } from './json-value.ts'
 import { readLog } from './read-log.ts'
-import { readNotes } from './read-notes.ts'
 
 /** Which run to read, and how it is called on the page. */
 export interface RunReference {
@@ -91,6 +92,19 @@ function stateOf(
   return 'stopped'
 }
 
+/** What a run wrote beside its ledger: why it stopped, that a budget was spent. */
+async function addNotes(ledger: string, problems: RunProblem[]): Promise<void> {
+  try {
+    for (const { code, message } of await Ledger.notes(ledger)) {
+      problems.push({ severity: 'note', code, found: message, remedy: 'The run wrote this beside its ledger.' })
+    }
+  } catch (error) {
+    if (!SwiftError.isInstance(error)) throw error
+    const { code, asked, found, remedy } = error
+    problems.push({ severity: 'error', code, found: `${asked}: ${found}.`, remedy })
+  }
+}
+
 /**
  * Reads a run folder, or the folder of a ledger alone. Never throws: what is missing or damaged is named in `problems`,
  * and the rest is there.
@@ -114,7 +128,7 @@ export async function readRun({ id, name, folder }: RunReference, carbon: Carbon
   const { log, evaluations } = await readLog(folder, problems)
   const path = await ledgerFolder(folder)
   const ledger = path === undefined ? undefined : await readEnergy(path, carbon, problems)
-  if (path !== undefined) problems.push(...(await readNotes(path)))
+  if (path !== undefined) await addNotes(path, problems)
   const logUnixMs = await modifiedUnixMs(join(folder, 'logging.jsonl'))
   const hasNothing = plan === undefined && args === undefined && log.length === 0 && path === undefined
   const isEmpty = hasNothing && problems.length === 0
@@ -145,7 +159,7 @@ export async function readRun({ id, name, folder }: RunReference, carbon: Carbon
   const length = asObject(plan?.['length'])
   const lastLog = log.at(-1)
   const durationMs = asNumber(end?.['durationMs'])
-  const budgets: RunBudget[] = readBudgets(args, ledger?.energy)
+  const budgets: RunBudget[] = readBudgets(args, ledger?.energy, problems)
   return {
     ...base,
     state,

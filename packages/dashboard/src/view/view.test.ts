@@ -31,6 +31,7 @@ const energy: NonNullable<RunData['energy']> = {
   machine: {},
   carbon: {},
   factor: { zone: 'WORLD', gramsPerKilowattHour: 500, kind: 'location-average', source: '', validFor: '', licence: '' },
+  factors: 1,
   powerUsageEffectiveness: 1,
   accounts: [],
   sources: [],

@@ -90,9 +90,17 @@ export function applyCalibration(split: EnergySplit, { gain }: Calibration): Ene
   return { measured: split.measured && scale(split.measured, gain), modelled: split.modelled }
 }
 
-/** Writes a calibration as JSON. */
+/** Writes a calibration as JSON. @throws `ERR_CALIBRATION_FILE` */
 export async function writeCalibration(path: string, calibration: Calibration): Promise<void> {
-  await writeFile(path, `${JSON.stringify(calibration, null, 2)}\n`)
+  await writeFile(path, `${JSON.stringify(calibration, null, 2)}\n`).catch((cause: unknown) => {
+    throw new SwiftError({
+      code: 'ERR_CALIBRATION_FILE',
+      asked: `Writing the calibration ${path}`,
+      found: cause instanceof Error ? cause.message : String(cause),
+      remedy: 'Name a file in a folder that exists and can be written',
+      cause,
+    })
+  })
 }
 
 /** Reads what {@link writeCalibration} wrote. @throws `ERR_CALIBRATION_FILE` */
@@ -107,7 +115,7 @@ export async function readCalibration(path: string): Promise<Calibration> {
     })
   let parsed: Partial<Calibration>
   try {
-    parsed = JSON.parse(await readFile(path, 'utf8')) as Partial<Calibration>
+    parsed = (JSON.parse(await readFile(path, 'utf8')) ?? {}) as Partial<Calibration>
   } catch (cause) {
     throw refuse(cause instanceof Error ? cause.message : String(cause), cause)
   }

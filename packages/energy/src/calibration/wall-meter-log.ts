@@ -20,10 +20,19 @@ export class WallMeterLog {
 
   /**
    * Reads a CSV with a header that names `watts` and one of `unix_ms`, `unix_seconds` or `time` (ISO 8601).
-   * @throws `ERR_CALIBRATION_DATA` naming the line
+   * @throws `ERR_CALIBRATION_DATA` naming the line, and for a file that cannot be read
    */
   static async read(path: string): Promise<WallMeterLog> {
-    return WallMeterLog.parse(await readFile(path, 'utf8'), path)
+    const text = await readFile(path, 'utf8').catch((cause: unknown) => {
+      throw new SwiftError({
+        code: 'ERR_CALIBRATION_DATA',
+        asked: `The wall meter's record ${path}`,
+        found: cause instanceof Error ? cause.message : String(cause),
+        remedy: 'Name the CSV that the meter wrote',
+        cause,
+      })
+    })
+    return WallMeterLog.parse(text, path)
   }
 
   /** As {@link read}, from text. */

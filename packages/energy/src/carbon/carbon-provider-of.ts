@@ -30,3 +30,17 @@ export function carbonProviderOf(name: string): CarbonProvider {
       })
   }
 }
+
+const configured = new Map<string, CarbonProvider>()
+
+/**
+ * The provider of env `SWIFT_CARBON_PROVIDER`, else the built-in yearly averages. The same object each time, so that its
+ * answers are asked for once.
+ * @throws `ERR_CARBON_PROVIDER`
+ */
+export function configuredCarbonProvider(): CarbonProvider {
+  const name = process.env['SWIFT_CARBON_PROVIDER'] ?? 'static'
+  const provider = configured.get(name) ?? carbonProviderOf(name)
+  configured.set(name, provider)
+  return provider
+}

@@ -18,9 +18,6 @@ interface Intensity {
 
 const hourMs = 3_600_000
 
-/** A factor younger than this is asked for as the latest one. */
-const latestMs = 2 * hourMs
-
 /** Average carbon intensity by zone and hour, past and forecast, from the Electricity Maps API v3. */
 export class ElectricityMapsProvider implements CarbonProvider {
   readonly id: string = 'electricity-maps'
@@ -39,9 +36,9 @@ export class ElectricityMapsProvider implements CarbonProvider {
    * @throws `ERR_CARBON_KEY`, `ERR_CARBON_ZONE`, `ERR_CARBON_RATE_LIMIT`, `ERR_CARBON_UNREACHABLE`, `ERR_CARBON_RESPONSE`
    */
   async doFactor(zone: string, when: Date): Promise<CarbonFactor> {
-    const isLatest = Date.now() - when.getTime() < latestMs
-    // Whole hours, so that the cache works: the service has no finer past.
+    // Whole hours, so that the cache works: the service has no finer past. Its latest value is that of this hour.
     const hour = new Date(Math.floor(when.getTime() / hourMs) * hourMs)
+    const isLatest = Date.now() < hour.getTime() + hourMs
     const { asked, key, answer } = await this.#get(
       isLatest ? 'latest' : 'past',
       zone,

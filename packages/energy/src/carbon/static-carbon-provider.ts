@@ -35,6 +35,7 @@ const emberGrams2024: Readonly<Record<string, number>> = {
  */
 export class StaticCarbonProvider implements CarbonProvider {
   readonly id: string = 'static-yearly'
+  readonly isConstant: boolean = true
 
   /** Zones in the tables. */
   static zones(): readonly string[] {

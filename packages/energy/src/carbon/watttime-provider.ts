@@ -49,11 +49,11 @@ export class WattTimeProvider implements CarbonProvider {
    * @throws `ERR_CARBON_KEY`, `ERR_CARBON_ZONE`, `ERR_CARBON_RATE_LIMIT`, `ERR_CARBON_UNREACHABLE`, `ERR_CARBON_RESPONSE`
    */
   async doFactor(zone: string, when: Date): Promise<CarbonFactor> {
-    const end = new Date(Math.floor(when.getTime() / stepMs) * stepMs)
-    // The last values appear some minutes late: the window holds several steps, the newest of them counts.
-    const start = new Date(end.getTime() - 12 * stepMs)
+    const step = Math.floor(when.getTime() / stepMs) * stepMs
+    // The last values appear some minutes late: the window holds several steps, the newest that had begun counts.
+    const [start, end] = [new Date(step - 12 * stepMs), new Date(step + stepMs)]
     const points = await this.#points('historical', zone, { start: start.toISOString(), end: end.toISOString() })
-    const last = points.at(-1)
+    const last = points.filter(({ startUnixMs }) => startUnixMs <= when.getTime()).at(-1)
     if (last === undefined) {
       throw malformed(`The carbon intensity of ${zone} from WattTime`, `no value from ${start.toISOString()} on`)
     }

@@ -36,7 +36,7 @@ export interface FittedRequestWeights extends RequestWeights {
 }
 
 /** Fewer steps than this say nothing about five weights. */
-const fewestSteps = 20
+export const fewestSteps = 20
 
 /** The four features of a request's work, and its share of the step. */
 function features({ promptTokens, newTokens, contextTokens }: RequestWork): readonly number[] {

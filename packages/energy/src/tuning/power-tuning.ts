@@ -25,6 +25,11 @@ export interface PowerTuningOptions {
   readonly controls?: readonly PowerControl[]
   /** Where intents are recorded. Default: env `SWIFT_POWER_STATE`, else `~/.local/state/swift/power`. */
   readonly stateFolder?: string
+  /**
+   * Whether SIGINT, SIGTERM and SIGHUP put everything back and then end the process. Default true; false for a program that
+   * closes the tuning itself when it is told to stop.
+   */
+  readonly endOnSignal?: boolean
 }
 
 /** A value that was put back. */
@@ -91,7 +96,12 @@ export class PowerTuning implements AsyncDisposable {
   /** What an earlier process left changed, put back when this was opened. */
   readonly restored: readonly RestoredSetting[]
 
-  private constructor(controls: readonly PowerControl[], folder: string, restored: readonly RestoredSetting[]) {
+  private constructor(
+    controls: readonly PowerControl[],
+    folder: string,
+    restored: readonly RestoredSetting[],
+    endOnSignal: boolean,
+  ) {
     this.#controls = controls
     this.#folder = folder
     this.restored = restored
@@ -101,6 +111,7 @@ export class PowerTuning implements AsyncDisposable {
         process.kill(process.pid, signal)
       })
     }
+    if (!endOnSignal) return
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, this.#onSignal)
   }
 
@@ -108,7 +119,8 @@ export class PowerTuning implements AsyncDisposable {
   static async open(options: PowerTuningOptions = {}): Promise<PowerTuning> {
     const { controls, folder } = withDefaults(options)
     await mkdir(folder, { recursive: true })
-    return new PowerTuning(controls, folder, await PowerTuning.#restoreDead(controls, folder))
+    const restored = await PowerTuning.#restoreDead(controls, folder)
+    return new PowerTuning(controls, folder, restored, options.endOnSignal ?? true)
   }
 
   /** Only puts back what a dead process left changed. Does nothing, and costs nothing, where there is no record. */

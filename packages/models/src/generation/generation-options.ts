@@ -1,6 +1,18 @@
 import { SwiftError } from '@swift/spec'
 import type { DecoderConfig } from '../config/decoder-config.ts'
 
+/** What one prompt does in a pass through the model. */
+export interface GenerationWork {
+  /** Index of the prompt. */
+  readonly index: number
+  /** Tokens of the prompt in this pass; 0 after the first. */
+  readonly promptTokens: number
+  /** Generated tokens in this pass; 0 in the first, which draws the first token from the prompt. */
+  readonly newTokens: number
+  /** Tokens already in the cache. */
+  readonly contextTokens: number
+}
+
 /** How token ids are generated. */
 export interface TokenGenerationOptions {
   /** Most new tokens per prompt. Default: up to the model's longest position, at most 512. */
@@ -21,6 +33,8 @@ export interface TokenGenerationOptions {
   readonly stopTokenIds?: readonly number[]
   /** Ends the generation between tokens. */
   readonly signal?: AbortSignal
+  /** Called when a pass through the model begins; what it returns is disposed when its tokens are drawn. For metering. */
+  readonly onPass?: (work: readonly GenerationWork[]) => Disposable
 }
 
 const defaultNewTokens = 512

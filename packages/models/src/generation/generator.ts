@@ -1,7 +1,7 @@
 import { scope, sample, type Device, type Tensor } from '@swift/tensor'
 import type { CausalLM } from '../network/causal-lm.ts'
 import type { KeyValueCache } from '../network/key-value-cache.ts'
-import { checkPrompts, type TokenGenerationOptions } from './generation-options.ts'
+import { checkPrompts, type GenerationWork, type TokenGenerationOptions } from './generation-options.ts'
 
 /** One generated token. */
 export interface GeneratedToken {
@@ -38,6 +38,13 @@ function historyOf(device: Device, active: readonly Sequence[]): Tensor {
   return device.tensor(values, [active.length, length])
 }
 
+/** What a sequence does in its next pass. */
+function workOf({ index, ids, cached, produced }: Sequence): GenerationWork {
+  const tokens = ids.length - cached
+  const isPrompt = produced === 0
+  return { index, promptTokens: isPrompt ? tokens : 0, newTokens: isPrompt ? 0 : tokens, contextTokens: cached }
+}
+
 /** Generates token ids after prompts: one packed prefill, then one token per sequence and pass. */
 export class Generator {
   /**
@@ -65,10 +72,7 @@ export class Generator {
     using cache = model.newCache({ sequences: sequences.length, maxLength })
     let active = sequences
     for (let step = 0; active.length > 0 && options.signal?.aborted !== true; step++) {
-      const { ids, logProbs } = Generator.#pass(model, cache, active, options, step)
-      const [drawn, scores] = await Promise.all([ids.toArray(), logProbs.toArray()])
-      ids.release()
-      logProbs.release()
+      const [drawn, scores] = await Generator.#draw(model, cache, active, options, step)
       const next: Sequence[] = []
       for (const [row, sequence] of active.entries()) {
         const tokenId = drawn[row] as number
@@ -91,6 +95,21 @@ export class Generator {
     const answers = prompts.map((): number[] => [])
     for await (const { index, tokenId } of Generator.generate(model, prompts, options)) answers[index]?.push(tokenId)
     return answers
+  }
+
+  static async #draw(
+    model: CausalLM,
+    cache: KeyValueCache,
+    active: readonly Sequence[],
+    options: TokenGenerationOptions,
+    step: number,
+  ): Promise<readonly [ids: ArrayLike<number>, logProbs: ArrayLike<number>]> {
+    using _pass = options.onPass?.(active.map(workOf))
+    const { ids, logProbs } = Generator.#pass(model, cache, active, options, step)
+    const drawn = await Promise.all([ids.toArray(), logProbs.toArray()])
+    ids.release()
+    logProbs.release()
+    return drawn
   }
 
   static #pass(

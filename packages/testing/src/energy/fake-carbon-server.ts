@@ -9,6 +9,8 @@ export interface FakeCarbonOptions {
   readonly gramsAt?: (unixMs: number) => number
   /** Now, for `latest` and forecasts. Default: the clock. */
   readonly now?: () => number
+  /** How far the steps of WattTime's forecast lie behind whole five minutes, so that a test need not wait for one. Default 0. */
+  readonly stepPhaseMs?: number
 }
 
 const hourMs = 3_600_000
@@ -35,6 +37,7 @@ export class FakeCarbonServer implements AsyncDisposable {
   readonly #zones: ReadonlySet<string>
   readonly #gramsAt: (unixMs: number) => number
   readonly #now: () => number
+  readonly #stepPhaseMs: number
   #bearer = 0
   #failures: { readonly status: number; readonly retryAfterSeconds: number | undefined }[] = []
   #silent = false
@@ -45,6 +48,7 @@ export class FakeCarbonServer implements AsyncDisposable {
     this.#gramsAt =
       options.gramsAt ?? ((unixMs) => (Math.floor((unixMs % (24 * hourMs)) / hourMs / 2) === 1 ? 100 : 300))
     this.#now = options.now ?? Date.now
+    this.#stepPhaseMs = options.stepPhaseMs ?? 0
   }
 
   /** Begins to listen on a free loopback port. */
@@ -172,7 +176,8 @@ export class FakeCarbonServer implements AsyncDisposable {
       return Number.isNaN(start + end) ? send(400, { error: 'start and end' }) : send(200, range(start, end))
     }
     if (path === 'v3/forecast') {
-      const start = Math.floor(this.#now() / fiveMinutesMs) * fiveMinutesMs
+      const phase = this.#stepPhaseMs
+      const start = Math.floor((this.#now() - phase) / fiveMinutesMs) * fiveMinutesMs + phase
       return send(200, range(start, start + Number(url.searchParams.get('horizon_hours') ?? 24) * hourMs))
     }
     return send(404, { error: 'no such path' })

@@ -7,6 +7,7 @@ use crate::cpu::dropout_mask::{apply_dropout, mask_in_place};
 use crate::cpu::gemm::buffer::WordBuffer;
 use crate::cpu::gemm::few_rows::{FEW_ROWS, few_rows};
 use crate::cpu::gemm::row_load::load_f32;
+use crate::cpu::gemm::skinny::{Order, skinny};
 use crate::cpu::gemm::{Elements, Factor, Gemm, Matrix, Operand, PackedRows, Start, Target, Term};
 use crate::cpu::gemm::{pack_rows, packed_words, product};
 use crate::cpu::pool::SharedMut;
@@ -121,15 +122,35 @@ pub fn linear_input_gradient(
     let Some(lora) = lora else {
         return gemm.multiply(&[main], Start::Overwrite, dx);
     };
-    upstream(gemm, dy, lora, u);
-    let u = Matrix::f32(u, dy.rows, lora.a.rows);
-    let low_rank = Factor { left: Operand::rows(u), right: Operand::columns(lora.a), alpha: lora.scale };
-    if lora.dropout == 0.0 {
-        return gemm.multiply(&[main, low_rank], Start::Overwrite, dx);
+    let (m, k, rank) = (dy.rows, weight.columns, lora.a.rows);
+    if lora.dropout > 0.0 {
+        upstream(gemm, dy, lora, u);
+        let u = Matrix::f32(u, m, rank);
+        let low_rank = Factor { left: Operand::rows(u), right: Operand::columns(lora.a), alpha: lora.scale };
+        gemm.multiply(&[low_rank], Start::Overwrite, dx);
+        mask_in_place(gemm, lora, dx);
+        return gemm.multiply(&[main], Start::Accumulate, dx);
     }
-    gemm.multiply(&[low_rank], Start::Overwrite, dx);
-    mask_in_place(gemm, lora, dx);
-    gemm.multiply(&[main], Start::Accumulate, dx);
+    let step = gemm.block_rows(dy.columns + rank);
+    BUFFERS.with_borrow_mut(|buffers| {
+        for begin in (0..m).step_by(step) {
+            let end = (begin + step).min(m);
+            let rows = end - begin;
+            let u = &mut u[begin * rank..end * rank];
+            let words = buffers.x.words(packed_words(&gemm.kernel, rows, dy.columns));
+            let packed_dy = pack(gemm, dy.row_range(begin, end), words);
+            let term = Term { rows: &packed_dy, columns: Operand::columns(lora.b), alpha: 1.0 };
+            product(&gemm.kernel, gemm.pool, &[term], Start::Overwrite, &Target::new(u, rows, rank));
+            let words = buffers.xa.words(packed_words(&gemm.kernel, rows, rank));
+            let packed_u = pack(gemm, Matrix::f32(u, rows, rank), words);
+            let terms = [
+                Term { rows: &packed_dy, columns: Operand::columns(*weight), alpha: 1.0 },
+                Term { rows: &packed_u, columns: Operand::columns(lora.a), alpha: lora.scale },
+            ];
+            let target = Target::new(&mut dx[begin * k..end * k], rows, k);
+            product(&gemm.kernel, gemm.pool, &terms, Start::Overwrite, &target);
+        }
+    });
 }
 
 /// u = dy·B `[M, R]`.
@@ -155,6 +176,9 @@ pub fn linear_lora_gradient(
     let (m, rank) = (dy.rows, lora.a.rows);
     let u = Matrix::f32(u, m, rank);
     let times_u = |source: Matrix<'_>, da: &mut [f32]| {
+        if skinny(gemm, &u, &source, lora.scale, da, Order::Rows) {
+            return;
+        }
         let factor = Factor { left: Operand::columns(u), right: Operand::columns(source), alpha: lora.scale };
         gemm.multiply(&[factor], Start::Overwrite, da);
     };
@@ -168,6 +192,9 @@ pub fn linear_lora_gradient(
         times_u(*x, da);
     }
     let xa = Matrix::f32(xa, m, rank);
+    if skinny(gemm, &xa, dy, lora.scale, db, Order::Columns) {
+        return;
+    }
     let factor = Factor { left: Operand::columns(*dy), right: Operand::columns(xa), alpha: lora.scale };
     gemm.multiply(&[factor], Start::Overwrite, db);
 }

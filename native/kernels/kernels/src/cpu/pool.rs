@@ -204,6 +204,15 @@ impl<T> SharedMut<T> {
         Self(slice.as_mut_ptr(), slice.len())
     }
 
+    /// The address of element `index`, for writes that no slice describes.
+    ///
+    /// # Panics
+    /// When the index lies outside.
+    pub fn at(&self, index: usize) -> *mut T {
+        assert!(index < self.1, "index {index} outside 0..{}", self.1);
+        self.0.wrapping_add(index)
+    }
+
     /// The elements `start..end` as a mutable slice.
     ///
     /// # Safety

@@ -185,6 +185,27 @@ impl<'a> Quant4View<'a> {
         }
     }
 
+    /// Absmax of the blocks from `first` on, as [`Self::scale`] gives them.
+    pub fn scales(&self, first: usize, target: &mut [f32]) {
+        match &self.weight.scales {
+            Scales::Plain(absmax) => target.copy_from_slice(&absmax[first..first + target.len()]),
+            Scales::Nested { codes, absmax, offset, map, block } => {
+                let (mut codes, mut target) = (&codes[first..first + target.len()], target);
+                let mut at = first;
+                while !target.is_empty() {
+                    let count = (block - at % block).min(target.len());
+                    let (front, back) = target.split_at_mut(count);
+                    let (these, later) = codes.split_at(count);
+                    let absmax = absmax[at / block];
+                    for (to, code) in front.iter_mut().zip(these) {
+                        *to = map[usize::from(*code)] * absmax + offset;
+                    }
+                    (target, codes, at) = (back, later, at + count);
+                }
+            }
+        }
+    }
+
     /// Weight `index`.
     #[inline(always)]
     pub fn value(&self, index: usize) -> f32 {

@@ -1,11 +1,12 @@
 //! Rotary position embedding, half-split layout.
 
 use super::operand::as_f32;
-use super::pool::SharedMut;
+use super::pool::{Pool, SharedMut};
 use super::simd::span::{get, put};
 use super::simd::{Kernel, Simd, dispatch};
 use super::{CpuCall, CpuContext, CpuKernel};
 use crate::error::Result;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Kernels of this file.
 pub const KERNELS: &[(&str, CpuKernel)] = &[("rope", rope)];
@@ -13,6 +14,7 @@ pub const KERNELS: &[(&str, CpuKernel)] = &[("rope", rope)];
 struct Rotate<'a> {
     heads: usize,
     dim: usize,
+    inverse: bool,
     x: &'a [f32],
     y: &'a mut [f32],
     cosine: &'a [f32],
@@ -33,6 +35,7 @@ impl Kernel for Rotate<'_> {
                 let count = (half - at).min(S::LANES);
                 let (a, b) = (get(s, x, at, count), get(s, x, half + at, count));
                 let (c, n) = (get(s, self.cosine, at, count), get(s, self.sine, at, count));
+                let n = if self.inverse { s.neg(n) } else { n };
                 put(s, y, at, count, s.fnma(b, n, s.mul(a, c)));
                 put(s, y, half + at, count, s.fma(a, n, s.mul(b, c)));
                 at += S::LANES;
@@ -42,38 +45,108 @@ impl Kernel for Rotate<'_> {
     }
 }
 
-/// y = rotation of x by ±position·frequency; the table of a position is made once for all its heads.
+/// Cosines and sines of the angles of a call, one row of `half` per token.
+struct Table {
+    positions: Vec<i32>,
+    frequencies: Vec<f32>,
+    scale: f64,
+    cosine: Vec<f32>,
+    sine: Vec<f32>,
+}
+
+/// Tables that are kept: queries and keys of every layer, forward and backward, turn by the same angles; models with
+/// local and global layers have two sets.
+const KEPT: usize = 3;
+/// Angles of the largest table that is kept (16 MiB); longer calls compute theirs anew.
+const MOST_ANGLES: usize = 1 << 21;
+
+static TABLES: Mutex<Vec<Arc<Table>>> = Mutex::new(Vec::new());
+
+impl Table {
+    fn fits(&self, positions: &[i32], frequencies: &[f32], scale: f64) -> bool {
+        self.scale == scale && self.frequencies == frequencies && self.positions == positions
+    }
+
+    fn make(pool: &Pool, positions: &[i32], frequencies: &[f32], scale: f64) -> Self {
+        let half = frequencies.len();
+        let mut cosine = vec![0.0; positions.len() * half];
+        let mut sine = vec![0.0; positions.len() * half];
+        let (cosines, sines) = (SharedMut::new(&mut cosine), SharedMut::new(&mut sine));
+        pool.for_chunks(positions.len(), 1024_usize.div_ceil(half.max(1)), &|first, last| {
+            for token in first..last {
+                // SAFETY: tasks own disjoint tokens.
+                let (cosine, sine) = unsafe {
+                    (cosines.slice(token * half, (token + 1) * half), sines.slice(token * half, (token + 1) * half))
+                };
+                for (index, frequency) in frequencies.iter().enumerate() {
+                    // The angle is rounded to f32 as in the reference implementation, its sine and cosine are not.
+                    let angle = f64::from(positions[token] as f32 * frequency);
+                    cosine[index] = (angle.cos() * scale) as f32;
+                    sine[index] = (angle.sin() * scale) as f32;
+                }
+            }
+        });
+        Self { positions: positions.to_vec(), frequencies: frequencies.to_vec(), scale, cosine, sine }
+    }
+
+    /// The table of these angles: one that is kept, or a new one.
+    fn of(pool: &Pool, positions: &[i32], frequencies: &[f32], scale: f64) -> Arc<Self> {
+        let lock = || TABLES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = lock().iter().find(|table| table.fits(positions, frequencies, scale)) {
+            return Arc::clone(found);
+        }
+        let made = Arc::new(Self::make(pool, positions, frequencies, scale));
+        if positions.len() * frequencies.len() <= MOST_ANGLES {
+            let mut tables = lock();
+            tables.truncate(KEPT - 1);
+            tables.insert(0, Arc::clone(&made));
+        }
+        made
+    }
+}
+
+/// y = rotation of x by ±position·frequency.
 fn rope(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     let view = call.input("x");
     let (heads, dim) = (view.spec.shape[1], view.spec.shape[2]);
     let x = view.slice::<f32>()?;
     let positions = call.input("positions").slice::<i32>()?;
     let frequencies = as_f32(&call.input("inverseFrequencies"))?;
-    let scale = call.attributes.number("attentionScale");
-    let direction = if call.attributes.flag("inverse") { -1.0 } else { 1.0 };
+    let table = Table::of(context.pool, positions, &frequencies, call.attributes.number("attentionScale"));
+    let inverse = call.attributes.flag("inverse");
     // SAFETY: the output of this call.
     let y = SharedMut::new(unsafe { call.outputs[0].slice_mut::<f32>()? });
     let row = heads * dim;
     let half = frequencies.len();
     context.pool.for_chunks(positions.len(), (16_384 / row.max(1)).max(1), &|first, last| {
-        let (mut cosine, mut sine) = (vec![0.0; half], vec![0.0; half]);
-        let mut current = None;
         for token in first..last {
-            if current != Some(positions[token]) {
-                current = Some(positions[token]);
-                for (index, frequency) in frequencies.iter().enumerate() {
-                    // The angle is rounded to f32 as in the reference implementation, its sine and
-                    // cosine are not.
-                    let angle = f64::from(positions[token] as f32 * frequency);
-                    cosine[index] = (angle.cos() * scale) as f32;
-                    sine[index] = (angle.sin() * scale * direction) as f32;
-                }
-            }
             // SAFETY: tasks own disjoint tokens.
             let y = unsafe { y.slice(token * row, (token + 1) * row) };
             let x = &x[token * row..(token + 1) * row];
-            dispatch(context.isa, Rotate { heads, dim, x, y, cosine: &cosine, sine: &sine });
+            let cosine = &table.cosine[token * half..(token + 1) * half];
+            let sine = &table.sine[token * half..(token + 1) * half];
+            dispatch(context.isa, Rotate { heads, dim, inverse, x, y, cosine, sine });
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Table;
+    use crate::cpu::pool::Pool;
+    use std::sync::Arc;
+
+    #[test]
+    fn equal_angles_share_a_table_and_others_do_not() {
+        let pool = Pool::new(2);
+        let (positions, frequencies) = ([0, 1, 2, 0, 1], [1.0, 0.25]);
+        let first = Table::of(&pool, &positions, &frequencies, 1.0);
+        assert!(Arc::ptr_eq(&first, &Table::of(&pool, &positions, &frequencies, 1.0)));
+        let scaled = Table::of(&pool, &positions, &frequencies, 2.0);
+        assert_eq!(scaled.cosine[0], 2.0);
+        let moved = Table::of(&pool, &[7, 1, 2, 0, 1], &frequencies, 1.0);
+        assert_eq!(moved.sine[0], 7.0f32.sin());
+        assert_eq!(first.sine[2 * 2 + 1], 0.5f32.sin());
+    }
 }

@@ -20,7 +20,9 @@ pub const OPS: &[OpDeclaration] = &[
         infer: rope,
     },
     // q [T, H, D]; k, v [T, KV, D]; cuSeqlens i32 [n + 1]. scale 0 means 1/√D; window 0 and softcap 0
-    // mean none; key j is visible to query i iff i − j < window (and j ≤ i when causal).
+    // mean none; key j is visible to query i iff i − j < window (and j ≤ i when causal). `bfloat16` allows the device
+    // to round the operands of the products (q, k, v, the weights P, and in backward dO and dS) to bfloat16; sums,
+    // scores and softmax stay float32. A device that does not multiply bfloat16 natively computes in float32.
     OpDeclaration {
         name: "attention",
         inputs: &[input("q"), input("k"), input("v"), input("cuSeqlens")],
@@ -30,6 +32,7 @@ pub const OPS: &[OpDeclaration] = &[
             attribute("causal", 1.0),
             attribute("window", 0.0),
             attribute("softcap", 0.0),
+            attribute("bfloat16", 0.0),
         ],
         rest: None,
         outputs: &["o", "lse"],
@@ -45,6 +48,7 @@ pub const OPS: &[OpDeclaration] = &[
             attribute("causal", 1.0),
             attribute("window", 0.0),
             attribute("softcap", 0.0),
+            attribute("bfloat16", 0.0),
         ],
         rest: None,
         outputs: &["dQ", "dK", "dV"],

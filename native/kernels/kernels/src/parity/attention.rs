@@ -1,8 +1,13 @@
+use crate::cpu::CpuBackend;
+use crate::cpu::isa::Isa;
 use crate::dtype::DType;
 use crate::harness::{OpCall, Tensor, Values, check_gradient};
 
 /// Scores are sums of D products, outputs of S: √(D·S)·ε with D·S ≤ 3e4, and the exponential's 2 ulp.
 const TOLERANCE: f64 = 2e-5;
+
+/// 1/√3: the size of values in −1..1.
+const UNIFORM: f64 = 0.577_350_269;
 
 struct Case {
     lengths: &'static [usize],
@@ -10,6 +15,32 @@ struct Case {
     kv_heads: usize,
     dim: usize,
     attributes: &'static [(&'static str, f64)],
+}
+
+impl Case {
+    /// Size of a score before the cap over that of q·k/√D.
+    fn sharpness(&self) -> f64 {
+        let scale = self.attributes.iter().find(|(name, _)| *name == "scale").map(|(_, scale)| *scale);
+        scale.map_or(1.0, |scale| scale * (self.dim as f64).sqrt())
+    }
+
+    /// Size of a term of any gradient: of dv, a weight times dO; of dq and dk, dP of √D terms times k or q times the
+    /// scale. dS = P ∘ (dP − delta) cancels to nothing where a query sees one key, and keeps the rounding of dP. The
+    /// first keys' gradients add one large term per head of the group.
+    fn term(&self) -> f64 {
+        let group = (self.heads / self.kv_heads) as f64;
+        group.sqrt() * (2.0 / 3.0 / 3f64.sqrt() * self.sharpness()).max(UNIFORM)
+    }
+
+    /// Error of products of operands rounded to bfloat16, relative to the size of a term. Rounding moves a value by at
+    /// most 2⁻⁹ of itself, 2⁻⁹/√3 in the mean square. A score is D products of two rounded factors of size 2/√3 with
+    /// random signs; under the scale 1/√D that leaves √2 · 2⁻⁹/√3 · 4/3 = 2.1e-3, five deviations of which (10⁵ scores)
+    /// are 1.05e-2: the relative error of a weight. The weight and its partner (v, or dO in backward) are rounded too,
+    /// 2⁻⁹ each. Together 1.44e-2 of the largest term, which is √3 of the mean square: 2.5e-2. Where dP takes the place
+    /// of the score, its error is smaller.
+    fn rounding(&self) -> f64 {
+        3f64.sqrt() * (1.05e-2 * self.sharpness() + 2.0 * 2f64.powi(-9))
+    }
 }
 
 const CASES: [Case; 12] = [
@@ -73,6 +104,47 @@ fn attention_backward_equals_the_oracle() {
     }
 }
 
+fn rounding(mut call: OpCall) -> OpCall {
+    call.attributes.push(("bfloat16", 1.0));
+    call
+}
+
+/// The call in float32 and with rounded operands.
+fn both(call: &OpCall) -> [OpCall; 2] {
+    [call.clone(), rounding(call.clone())]
+}
+
+#[test]
+fn attention_of_rounded_operands_stays_within_their_rounding() {
+    let mut values = Values::new(11);
+    for case in &CASES {
+        let exact = forward(&mut values, case);
+        let call = rounding(exact.clone());
+        // An output is a mean of v.
+        call.check_from(case.rounding(), UNIFORM);
+        let outputs: Vec<Tensor> = exact.oracle().into_iter().map(|tensor| tensor.cast(DType::F32)).collect();
+        let gradient = values.tensor(&outputs[0].shape, 1.0);
+        backward(&call, &outputs, gradient).check_from(case.rounding(), case.term());
+    }
+}
+
+#[test]
+fn operands_are_rounded_where_the_machine_multiplies_bf16_and_only_there() {
+    let mut values = Values::new(12);
+    let call = forward(&mut values, &CASES[3]);
+    for isa in Isa::available() {
+        let run = |call: &OpCall| call.run(&mut CpuBackend::with_isa(isa)).unwrap();
+        let (exact, rounded) = (run(&call), run(&rounding(call.clone())));
+        assert_eq!(exact[0].values != rounded[0].values, isa.has_native_bf16(), "{} output", isa.name());
+        let gradient = values.tensor(&exact[0].shape, 1.0);
+        let (exact, rounded) = (backward(&call, &exact, gradient.clone()), backward(&call, &exact, gradient));
+        let (exact, rounded) = (run(&exact), run(&rounding(rounded)));
+        for (index, (exact, rounded)) in exact.iter().zip(&rounded).enumerate() {
+            assert_eq!(exact.values != rounded.values, isa.has_native_bf16(), "{} gradient {index}", isa.name());
+        }
+    }
+}
+
 #[test]
 fn attention_gradients_are_those_of_finite_differences() {
     let mut values = Values::new(3);
@@ -91,17 +163,18 @@ fn attention_gradients_are_those_of_finite_differences() {
 fn packed_sequences_equal_each_alone() {
     let mut values = Values::new(4);
     let case = Case { lengths: &[33, 70], heads: 4, kv_heads: 2, dim: 32, attributes: &[] };
-    let call = forward(&mut values, &case);
-    let packed = call.run(&mut crate::cpu::CpuBackend::with_isa(crate::cpu::isa::Isa::detect())).unwrap();
-    let mut alone = call.clone();
-    for (index, heads) in [(0, 4), (1, 2), (2, 2)] {
-        let tensor = alone.inputs[index].as_mut().unwrap();
-        tensor.values.drain(..33 * heads * 32);
-        tensor.shape[0] = 70;
+    for call in both(&forward(&mut values, &case)) {
+        let packed = call.run(&mut CpuBackend::with_isa(Isa::detect())).unwrap();
+        let mut alone = call.clone();
+        for (index, heads) in [(0, 4), (1, 2), (2, 2)] {
+            let tensor = alone.inputs[index].as_mut().unwrap();
+            tensor.values.drain(..33 * heads * 32);
+            tensor.shape[0] = 70;
+        }
+        alone.inputs[3] = Some(offsets(&[70]));
+        let alone = alone.run(&mut CpuBackend::with_isa(Isa::detect())).unwrap();
+        assert_eq!(packed[0].values[33 * 4 * 32..], alone[0].values[..], "bit for bit");
     }
-    alone.inputs[3] = Some(offsets(&[70]));
-    let alone = alone.run(&mut crate::cpu::CpuBackend::with_isa(crate::cpu::isa::Isa::detect())).unwrap();
-    assert_eq!(packed[0].values[33 * 4 * 32..], alone[0].values[..], "bit for bit");
 }
 
 #[test]
@@ -110,10 +183,12 @@ fn a_nan_reaches_the_queries_that_see_it_and_no_other() {
     let case = Case { lengths: &[20, 10], heads: 2, kv_heads: 1, dim: 16, attributes: &[] };
     let mut call = forward(&mut values, &case);
     call.inputs[1].as_mut().unwrap().values[15 * 16 + 3] = f64::NAN;
-    let found = call.run(&mut crate::cpu::CpuBackend::with_isa(crate::cpu::isa::Isa::detect())).unwrap();
-    for (at, value) in found[0].values.iter().enumerate() {
-        let token = at / 32;
-        assert_eq!(value.is_nan(), (15..20).contains(&token), "token {token}");
+    for call in both(&call) {
+        let found = call.run(&mut CpuBackend::with_isa(Isa::detect())).unwrap();
+        for (at, value) in found[0].values.iter().enumerate() {
+            let token = at / 32;
+            assert_eq!(value.is_nan(), (15..20).contains(&token), "token {token}");
+        }
     }
 }
 
@@ -194,7 +269,7 @@ fn addresses_outside_the_cache_and_bad_offsets_are_coded_errors() {
     let row = values.tensor(&[1, 1, 2], 1.0);
     let cache = values.tensor(&[1, 2, 1, 2], 1.0);
     let inputs = vec![cache.clone(), cache, row.clone(), row, Tensor::i32(&[0]), Tensor::i32(&[2])];
-    let mut cpu = crate::cpu::CpuBackend::with_isa(crate::cpu::isa::Isa::Portable);
+    let mut cpu = CpuBackend::with_isa(Isa::Portable);
     assert_eq!(OpCall::new("kvAppend", inputs, &[]).run(&mut cpu).unwrap_err().code, "ERR_INDEX_OUT_OF_RANGE");
     let mut call = forward(&mut values, &CASES[0]);
     call.inputs[3] = Some(Tensor::i32(&[0, 4]));

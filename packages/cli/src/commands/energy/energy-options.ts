@@ -20,9 +20,15 @@ export const energyOptions: OptionTable = {
   },
   carbon: {
     type: 'string',
-    default: 'static',
+    derived: 'SWIFT_CARBON_PROVIDER, else static',
     choices: ['static', 'electricity-maps', 'watttime', 'uk'],
-    description: 'Where the carbon factor comes from; keys are read from the environment.',
+    description:
+      'Where carbon factors come from; keys are read from the environment. All but static have one for each stretch of the run.',
+  },
+  carbonFallback: {
+    type: 'boolean',
+    default: false,
+    description: 'Use the built-in yearly factor, and say so, where the provider fails. Without it that is an error.',
   },
   pue: {
     type: 'number',
@@ -32,6 +38,15 @@ export const energyOptions: OptionTable = {
     description: 'Power usage effectiveness of the building; only derived figures use it.',
   },
   price: { type: 'string', description: 'Price of a kWh with its currency, e.g. 0.30EUR.' },
+  water: {
+    type: 'number',
+    minimum: 0,
+    description: 'Litres of water for a kWh, for derived figures.',
+  },
+  embodied: {
+    type: 'string',
+    description: 'Carbon of making the hardware and its life, e.g. 164kg/4y, or 164kg/4y*0.5 for half of it.',
+  },
   calibration: {
     type: 'string',
     description: 'Calibration file to apply to measured figures (report), or to write (calibrate).',
@@ -56,6 +71,16 @@ export const energyOptions: OptionTable = {
   budget: {
     type: 'string',
     description: 'run: limit that ends the command, e.g. 0.5kWh or 2MJ; "soft 0.4kWh" only warns.',
+  },
+  powerLimit: {
+    type: 'string',
+    description:
+      'run: limits for the time of the command, as swift energy doctor lists them, e.g. powercap:intel-rapl:0=90000000. Always put back.',
+  },
+  duration: {
+    type: 'string',
+    default: '1h',
+    description: 'run: how long the command takes, for the choice of a start before the deadline, e.g. 90m.',
   },
   deadline: {
     type: 'string',

@@ -1,41 +1,42 @@
 import { writeFile } from 'node:fs/promises'
-import { SwiftError, type EnergyReport, type LedgerTotals } from '@swift/spec'
+import { SwiftError, type EnergyReport } from '@swift/spec'
 import type { CommandCall } from '../../arguments/command.ts'
 import { printJson, printLine } from '../../output/output.ts'
-import { atTimeOf, ledgerFolder, reportOptions, tokensOf } from './ledger-folder.ts'
+import { ledgerFolder, tokensOf } from './ledger-folder.ts'
+import { reportOptions } from './report-options.ts'
 
-async function render(
-  format: string,
-  totals: LedgerTotals,
-  report: EnergyReport,
-  tokens: number | undefined,
-): Promise<string> {
-  const { codecarbonCsv, exportCsv, exportJsonl, prometheusText, sciMarkdown, sciReport } =
-    await import('@swift/energy')
+async function render(folder: string, values: CommandCall['values']): Promise<string> {
+  const energy = await import('@swift/energy')
+  const totals = energy.Ledger.read(folder)
+  // Only what derives carbon asks a provider for it.
+  const report = async (): Promise<EnergyReport> => energy.Ledger.report(folder, await reportOptions(values))
+  const format = values['format']
   switch (format) {
     case 'csv':
-      return exportCsv(totals)
+      return energy.exportCsv(totals)
     case 'prometheus':
-      return prometheusText(totals)
+      return energy.prometheusText(totals)
     case 'codecarbon':
-      return codecarbonCsv(totals, report)
+      return energy.codecarbonCsv(totals, await report())
     case 'sci':
     case 'sci-markdown': {
-      const sci = sciReport(report, tokens === undefined ? { name: 'run', count: 1 } : { name: 'token', count: tokens })
-      return format === 'sci' ? `${JSON.stringify(sci, null, 2)}\n` : sciMarkdown(sci)
+      const tokens = await tokensOf(folder, values)
+      const unit = tokens === undefined ? { name: 'run', count: 1 } : { name: 'token', count: tokens }
+      const sci = energy.sciReport(await report(), unit)
+      return format === 'sci' ? `${JSON.stringify(sci, null, 2)}\n` : energy.sciMarkdown(sci)
     }
     default:
-      return exportJsonl(totals)
+      return energy.exportJsonl(totals)
   }
 }
 
 /** `swift energy export DIR --format …`: the ledger in a form that other tools read. */
 export async function exportLedger({ values, positionals, output }: CommandCall): Promise<number> {
-  const { buildReport, Ledger } = await import('@swift/energy')
   const folder = await ledgerFolder(positionals[1], 'export')
-  const totals = Ledger.read(folder)
-  const report = await buildReport(totals, await atTimeOf(folder, await reportOptions(values)))
-  const text = await render(values['format'] as string, totals, report, await tokensOf(folder, values))
+  const text = await render(folder, values)
+  const { Ledger } = await import('@swift/energy')
+  const { journalLines } = await import('./print-report.ts')
+  for (const line of journalLines({ journal: await Ledger.verify(folder) })) process.stderr.write(`${line}\n`)
   const { out } = values
   if (typeof out !== 'string') {
     process.stdout.write(text)

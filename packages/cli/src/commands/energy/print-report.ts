@@ -11,11 +11,20 @@ import type { EnergyReport } from '@swift/spec'
 import { printLine } from '../../output/output.ts'
 import { formatTable } from '../../output/table.ts'
 
+/** `300 g/kWh`, or the mean of several factors, weighted by energy, with their range. */
+function intensityText({ factor, factors }: EnergyReport): string {
+  if (factors.length < 2) return `${formatNumber(factor.gramsPerKilowattHour)} g/kWh`
+  const values = factors.map(({ gramsPerKilowattHour }) => gramsPerKilowattHour)
+  const range = `${formatNumber(Math.min(...values))} to ${formatNumber(Math.max(...values))}`
+  return `mean ${formatNumber(factor.gramsPerKilowattHour)} g/kWh of ${factors.length} factors over time (${range})`
+}
+
 /** Lines about where grams, money and litres come from. */
 export function factorLines(report: EnergyReport): string[] {
-  const { factor, powerUsageEffectiveness: pue, cost, water, embodied, calibration } = report
+  const { factor, factorNote, powerUsageEffectiveness: pue, cost, water, embodied, calibration } = report
   return [
-    `carbon factor ${factor.zone} ${formatNumber(factor.gramsPerKilowattHour)} g/kWh, ${factor.kind} · ${factor.source} · ${factor.validFor} · ${factor.licence} · PUE ${pue}`,
+    `carbon factor ${factor.zone} ${intensityText(report)}, ${factor.kind} · ${factor.source} · ${factor.validFor} · ${factor.licence} · PUE ${pue}`,
+    ...(factorNote === undefined ? [] : [`carbon note: ${factorNote}`]),
     ...(cost === undefined ? [] : [`cost ${formatDerivedSplit(cost)} at ${cost.perKilowattHour} ${cost.unit}/kWh`]),
     ...(water === undefined ? [] : [`water ${formatDerivedSplit(water)} at ${water.perKilowattHour} litres/kWh`]),
     ...(embodied === undefined ? [] : [`embodied ${formatNumber(embodied.grams)} gCO2e · ${embodied.source}`]),
@@ -27,10 +36,22 @@ export function factorLines(report: EnergyReport): string[] {
   ]
 }
 
+/** Lines about a journal that cannot be read to its end; none where it can. */
+export function journalLines({ journal }: Pick<EnergyReport, 'journal'>): string[] {
+  if (journal === undefined || (journal.ok && journal.tornBytes === 0)) return []
+  return [
+    ...journal.findings.map(({ code, segment, message }) => `journal damaged: ${code} ${segment}: ${message}`),
+    ...(journal.tornBytes === 0 ? [] : [`journal torn: ${journal.tornBytes} bytes after the last whole commit`]),
+    'journal: what was written after the damage is missing here; the figures end at the last commit that holds',
+  ]
+}
+
 /** Lines about sources and gaps: what was measured, what not, and why. */
 export function sourceLines(report: EnergyReport): string[] {
-  const { sources, gaps } = report
+  const { sources, gaps, fits, mergeNotes } = report
   return [
+    ...journalLines(report),
+    ...mergeNotes.map(({ code, message }) => `merge ${code}: ${message}`),
     ...sources.map(
       ({ id, state, provenance, reason, relativeUncertainty }) =>
         `source ${id}: ${state}, ${provenance} ±${(100 * relativeUncertainty).toFixed(0)} %${reason === '' ? '' : `, ${reason}`}`,
@@ -39,6 +60,13 @@ export function sourceLines(report: EnergyReport): string[] {
       ({ source, durationNanoseconds, reason }) =>
         `gap ${source}: ${(Number(durationNanoseconds) / 1e9).toFixed(3)} s, ${reason}`,
     ),
+    ...fits.flatMap(({ source, intervals, condition, relativeNoise, merged }) => [
+      `division of ${source} over phases: regression over ${intervals} readings, condition number ${formatNumber(condition)}, noise ±${(100 * relativeNoise).toFixed(1)} %`,
+      ...merged.map(
+        (classes) =>
+          `  not to be told apart, read their sum: ${classes.map((name) => name || '(no phase)').join(' + ')}`,
+      ),
+    ]),
   ]
 }
 

@@ -3,7 +3,8 @@ import { SwiftError, type EnergyReport } from '@swift/spec'
 import type { CommandCall } from '../../arguments/command.ts'
 import { printJson, printLine } from '../../output/output.ts'
 import { formatTable } from '../../output/table.ts'
-import { atTimeOf, ledgerFolder, reportOptions, tokensOf } from './ledger-folder.ts'
+import { ledgerFolder, tokensOf } from './ledger-folder.ts'
+import { reportOptions } from './report-options.ts'
 
 async function printComparison(
   [before, after]: readonly [EnergyReport, EnergyReport],
@@ -40,16 +41,20 @@ async function printComparison(
       })
       .join(' + ') || 'unavailable'
   printLine(`power of the machine: A ${watts(before)} · B ${watts(after)}`)
+  const { journalLines } = await import('./print-report.ts')
+  for (const [name, one] of [['A', before] as const, ['B', after] as const]) {
+    for (const line of journalLines(one)) printLine(`${name}: ${line}`)
+  }
 }
 
 /** `swift energy report DIR`, or `swift energy report --compare A B`. */
 export async function report({ values, positionals, output }: CommandCall): Promise<number> {
   const { Ledger } = await import('@swift/energy')
-  const plain = await reportOptions(values)
+  const options = await reportOptions(values)
   const folders = positionals.slice(1)
   if (values['compare'] !== true) {
     const folder = await ledgerFolder(folders[0])
-    const made = await Ledger.report(folder, await atTimeOf(folder, plain))
+    const made = await Ledger.report(folder, options)
     const [tokens, notes] = await Promise.all([tokensOf(folder, values), Ledger.notes(folder)])
     if (output.json) printJson({ type: 'energy-report', ...made, tokens, notes })
     else (await import('./print-report.ts')).printReport(made, tokens, notes)
@@ -64,10 +69,7 @@ export async function report({ values, positionals, output }: CommandCall): Prom
     })
   }
   const [left, right] = [await ledgerFolder(folders[0]), await ledgerFolder(folders[1])]
-  const both = [
-    await Ledger.report(left, await atTimeOf(left, plain)),
-    await Ledger.report(right, await atTimeOf(right, plain)),
-  ] as const
+  const both = [await Ledger.report(left, options), await Ledger.report(right, options)] as const
   const tokens = [await tokensOf(left, values), await tokensOf(right, values)]
   const { compareReports } = await import('@swift/energy')
   if (output.json)

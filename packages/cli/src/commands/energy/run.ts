@@ -1,13 +1,14 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { constants } from 'node:os'
 import { join } from 'node:path'
-import type { Ledger, LedgerEvent } from '@swift/energy'
+import type { EnergyBudget, Ledger, LedgerEvent, ReportOptions } from '@swift/energy'
 import { SwiftError, type EnergyReport } from '@swift/spec'
 import type { CommandCall } from '../../arguments/command.ts'
 import type { OutputMode } from '../../output/output.ts'
 import { paint } from '../../output/output.ts'
 import { printError } from '../../output/print-error.ts'
-import { reportOptions } from './ledger-folder.ts'
+import { reportOptions } from './report-options.ts'
+import { parsePowerLimits, setPowerLimits, type PowerLimits } from './power-limits.ts'
 import { waitForLowCarbon } from './wait-for-low-carbon.ts'
 import { factorLines } from './print-report.ts'
 
@@ -54,10 +55,26 @@ function startFailure(command: string, error: NodeJS.ErrnoException): SwiftError
   })
 }
 
+/**
+ * The budget of the command, in grams by the factor of now.
+ * @throws `ERR_ENERGY_BUDGET`, and what the carbon provider throws, also where no limit is in grams: the report needs it
+ */
+async function openBudget(text: unknown, options: ReportOptions): Promise<EnergyBudget | undefined> {
+  const { carbonZone, configuredCarbonProvider, EnergyBudget, factorOrStatic } = await import('@swift/energy')
+  const { carbon = configuredCarbonProvider(), carbonFallback, pue = 1 } = options
+  if (typeof text === 'string') EnergyBudget.parse(text)
+  const [zone, now] = [carbonZone(options.zone), new Date()]
+  const { factor, note } =
+    carbonFallback === true
+      ? await factorOrStatic(carbon, zone, now)
+      : { factor: await carbon.doFactor(zone, now), note: undefined }
+  if (note !== undefined) say(`swift energy: ${note}`)
+  if (typeof text !== 'string') return undefined
+  return EnergyBudget.parse(text, { gramsPerKilowattHour: factor.gramsPerKilowattHour * pue })
+}
+
 /** Ends the command when its budget is spent: SIGTERM, so that it can save what it has, then its own time. */
-async function watchBudget(text: string, ledger: Ledger, child: ChildProcess): Promise<Disposable> {
-  const { EnergyBudget } = await import('@swift/energy')
-  const budget = EnergyBudget.parse(text)
+function watchBudget(budget: EnergyBudget, ledger: Ledger, child: ChildProcess): Disposable {
   const check = (): void => {
     for (const event of budget.observe({ energy: ledger.spent() })) {
       say(`swift energy: ${event.message}`)
@@ -69,7 +86,7 @@ async function watchBudget(text: string, ledger: Ledger, child: ChildProcess): P
   return { [Symbol.dispose]: () => clearInterval(timer) }
 }
 
-async function runChild(words: readonly string[], ledger: Ledger, budget: unknown): Promise<number> {
+async function runChild(words: readonly string[], ledger: Ledger, budget: EnergyBudget | undefined): Promise<number> {
   const [command = '', ...rest] = words
   using _phase = ledger.phase('command')
   // Listeners run on the event loop, so that `child` is there by then.
@@ -81,7 +98,7 @@ async function runChild(words: readonly string[], ledger: Ledger, budget: unknow
     child.on('exit', (code, signal) => resolve(exitCode(code, signal)))
   })
   ended.catch(() => undefined)
-  using _budget = typeof budget === 'string' ? await watchBudget(budget, ledger, child) : undefined
+  using _budget = budget && watchBudget(budget, ledger, child)
   return await ended
 }
 
@@ -130,6 +147,21 @@ function printSummary(rows: readonly (readonly string[])[], output: OutputMode):
   for (const [label = '', text = ''] of rows) say(`${label.padEnd(width)}  ${text}`)
 }
 
+/** Runs the command inside a ledger, under its power limits. @returns its exit code */
+async function metered(
+  words: readonly string[],
+  folder: string,
+  limits: PowerLimits,
+  budget: EnergyBudget | undefined,
+): Promise<number> {
+  const { Ledger } = await import('@swift/energy')
+  await using _limits = await setPowerLimits(limits, say)
+  const onEvent = ({ code, message }: LedgerEvent): void => say(`swift energy: ${code} ${message}`)
+  await using ledger = await Ledger.open(folder, { resume: 'never', followChildren: true, onEvent })
+  for (const [setting, value] of limits) await ledger.note('NOTE_POWER_LIMIT', `${setting} is ${value} for this run`)
+  return await runChild(words, ledger, budget)
+}
+
 /** `swift energy run -- COMMAND …`: meters any program and passes its exit code on. */
 export async function run({ values, positionals, output }: CommandCall): Promise<number> {
   const words = positionals.slice(1)
@@ -141,29 +173,26 @@ export async function run({ values, positionals, output }: CommandCall): Promise
       remedy: 'Write swift energy run -- python train.py --epochs 3',
     })
   }
-  const { EnergyBudget, Ledger, PowerTuning } = await import('@swift/energy')
+  const energy = await import('@swift/energy')
   // Whatever is wrong with the options is said before the command has run for hours.
-  if (typeof values['budget'] === 'string') EnergyBudget.parse(values['budget'])
   const options = await reportOptions(values)
-  if (typeof values['deadline'] === 'string') await waitForLowCarbon(values['deadline'], options, say)
-  for (const { setting, value, error } of await PowerTuning.restore()) {
+  const budget = await openBudget(values['budget'], options)
+  const limits = typeof values['powerLimit'] === 'string' ? parsePowerLimits(values['powerLimit']) : []
+  const { deadline, duration } = values
+  if (typeof deadline === 'string') await waitForLowCarbon({ deadline, duration: String(duration) }, options, say)
+  for (const { setting, value, error } of await energy.PowerTuning.restore()) {
     say(`swift energy: an earlier process left ${setting} changed: ${error ?? `put back to ${value}`}`)
   }
   const folder = typeof values['out'] === 'string' ? values['out'] : defaultFolder()
-  const onEvent = ({ code, message }: LedgerEvent): void => say(`swift energy: ${code} ${message}`)
-  const ledger = await Ledger.open(folder, { resume: 'never', followChildren: true, onEvent })
-  let code: number
-  try {
-    code = await runChild(words, ledger, values['budget'])
-  } catch (error) {
+  const code = await metered(words, folder, limits, budget).catch((error: unknown) => {
     if (!SwiftError.isInstance(error, 'ERR_COMMAND_START')) throw error
     printError(error, output)
     // As shells say it: 127 for a program that is not there, 126 for one that cannot be started.
-    return (error.cause as NodeJS.ErrnoException).code === 'ENOENT' ? 127 : 126
-  } finally {
-    await ledger.close()
-  }
-  const report = await Ledger.report(folder, { ...options, per: 'account' })
+    return { notStarted: (error.cause as NodeJS.ErrnoException).code === 'ENOENT' ? 127 : 126 }
+  })
+  if (typeof code === 'object') return code.notStarted
+  // The command is over: a carbon service that has failed since takes neither its energy nor its exit code away.
+  const report = await energy.Ledger.report(folder, { ...options, per: 'account', carbonFallback: true })
   if (output.json) {
     const text = JSON.stringify(
       { type: 'energy-run', command: words, exitCode: code, ledger: folder, ...report },

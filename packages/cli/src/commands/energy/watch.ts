@@ -4,7 +4,8 @@ import type { CommandCall } from '../../arguments/command.ts'
 import { printJson, printLine } from '../../output/output.ts'
 import { formatTable } from '../../output/table.ts'
 import { interruption } from '../interruption.ts'
-import { ledgerFolder, reportOptions } from './ledger-folder.ts'
+import { ledgerFolder } from './ledger-folder.ts'
+import { reportOptions } from './report-options.ts'
 
 /** A ledger commits every second; it is looked at as often. */
 const periodMs = 1000
@@ -49,6 +50,7 @@ async function show(report: EnergyReport, now: Moment, before: Moment | undefine
         formatCarbonSplit(carbon, { interval: false }),
       ]),
     ['machine', formatEnergySplit(report.machine.energy, { unit: 'J' }), formatCarbonSplit(report.machine.carbon)],
+    ...(report.factorNote === undefined ? [] : [['carbon note', report.factorNote]]),
   ]
   const text = `run ${report.runId}\n${seconds} s  ${power}\n${formatTable(rows)}\nCtrl-C ends the view; the run goes on`
   const columns = process.stdout.columns || 80
@@ -59,7 +61,7 @@ async function show(report: EnergyReport, now: Moment, before: Moment | undefine
 
 /** `swift energy watch DIR`: the ledger of a run as it grows. Ends when it has been at rest for five seconds. */
 export async function watch({ values, positionals, output }: CommandCall): Promise<number> {
-  const { buildReport, Ledger } = await import('@swift/energy')
+  const { Ledger } = await import('@swift/energy')
   const folder = await ledgerFolder(positionals[1], 'watch')
   const options = await reportOptions(values)
   using interrupted = interruption(() => undefined)
@@ -71,7 +73,8 @@ export async function watch({ values, positionals, output }: CommandCall): Promi
     const now: Moment = { totals, atMs: performance.now() }
     const hasMoved = before === undefined || totals.chainHash !== before.totals.chainHash
     if (hasMoved) {
-      const report = await buildReport(totals, options)
+      // A provider that fails at the beginning is an error; one that fails later does not end the view.
+      const report = await Ledger.report(folder, before === undefined ? options : { ...options, carbonFallback: true })
       if (output.json)
         printJson({
           type: 'energy-watch',

@@ -31,6 +31,8 @@ export interface CarbonForecastPoint {
 export interface CarbonProvider {
   /** Unique id, such as `static`. */
   readonly id: string
+  /** Whether the factor of a zone is the same at all times, as yearly averages are. Default false. */
+  readonly isConstant?: boolean
   /**
    * @param zone ISO 3166 alpha-3 code, `WORLD`, or a zone of this provider
    * @param when instant the energy was used

@@ -1,7 +1,8 @@
 import type { EnergySplit } from './energy-amount.ts'
 import type { EnergySourceDescriptor } from './energy-source.ts'
 import type { CarbonFactor } from './carbon-provider.ts'
-import type { LedgerGap } from './ledger-totals.ts'
+import type { LedgerVerification } from './ledger-event.ts'
+import type { LedgerFit, LedgerGap, LedgerMergeNote } from './ledger-totals.ts'
 
 /** Carbon of an amount of energy, in grams CO2e, with its interval. The factor's own error is not in it. */
 export interface CarbonAmount {
@@ -99,12 +100,25 @@ export interface EnergyReport {
   readonly sources: readonly EnergySourceDescriptor[]
   /** Stretches without usable readings. */
   readonly gaps: readonly LedgerGap[]
+  /** How readings are divided over phases: condition numbers, and classes that cannot be told apart. */
+  readonly fits: readonly LedgerFit[]
+  /** What merging several ledgers found. */
+  readonly mergeNotes: readonly LedgerMergeNote[]
+  /**
+   * Check of the files that the report was read from: where it is not ok, or has torn bytes, the figures end at the last
+   * commit that holds. `undefined` for a ledger that is open.
+   */
+  readonly journal: LedgerVerification | undefined
   /** Metered seconds, gaps excluded. */
   readonly durationSeconds: number
   /** Power usage effectiveness that carbon was derived with; 1 is the machine alone. */
   readonly powerUsageEffectiveness: number
-  /** Grid factor that carbon was derived with. */
+  /** Grid factor that carbon was derived with; where it varied, the mean weighted by energy. */
   readonly factor: CarbonFactor
+  /** Every grid factor that was used, in order of time: each stretch of the run has the one of its time. */
+  readonly factors: readonly CarbonFactor[]
+  /** What to know about how the factor was chosen, such as what it stands in for; `undefined`: it is what was asked for. */
+  readonly factorNote: string | undefined
   /** Price of the machine's energy with PUE; `undefined` without a price. */
   readonly cost: DerivedSplit | undefined
   /** Water for the machine's energy; `undefined` without a factor. */

@@ -42,6 +42,44 @@ export interface LedgerGap {
   readonly reason: string
 }
 
+/** A class of phases, as the division of a source sees it. */
+export interface LedgerFitClass {
+  /** Path with `*` for counters; empty for time outside any phase. */
+  readonly class: string
+  /** Seconds and joules in the window. */
+  readonly seconds: number
+  /** See `seconds`. */
+  readonly joules: number
+  /** Half of the 95 % interval of `joules`. */
+  readonly halfWidthJoules: number
+  /** Power once the ramp is over. */
+  readonly steadyWatts: number
+}
+
+/** How the readings of a source are divided over the phases inside them: a regression over many steps. */
+export interface LedgerFit {
+  /** Id of the source. */
+  readonly source: string
+  /** Intervals between readings in the window. */
+  readonly intervals: number
+  /** Condition number: above 150 the smallest classes cannot be told apart any more. */
+  readonly condition: number
+  /** Standard deviation of an interval around its estimate, as a fraction. */
+  readonly relativeNoise: number
+  /** Classes whose sums are to be read together. */
+  readonly merged: readonly (readonly string[])[]
+  /** By class. */
+  readonly classes: readonly LedgerFitClass[]
+}
+
+/** Something that merging ledgers found, such as a source that two ranks counted. */
+export interface LedgerMergeNote {
+  /** Stable code. */
+  readonly code: string
+  /** What was found and done. */
+  readonly message: string
+}
+
 /** Everything the ledger holds up to its last commit. */
 export interface LedgerTotals {
   /** The run. */
@@ -60,6 +98,10 @@ export interface LedgerTotals {
   readonly entries: readonly LedgerEntry[]
   /** Stretches without usable readings. */
   readonly gaps: readonly LedgerGap[]
+  /** How readings are divided over phases; none where no reading holds several phases. */
+  readonly fits: readonly LedgerFit[]
+  /** What merging several ledgers found; none for one ledger. */
+  readonly mergeNotes: readonly LedgerMergeNote[]
   /** Sum over included sources. */
   readonly energy: EnergySplit
 }

@@ -11,7 +11,7 @@ use crate::cpu::simd::{Kernel, Simd};
 use std::f32::consts::{LN_2, LOG2_E};
 
 /// Below any score, yet finite: the running maximum of a query that has seen no key.
-const LOWEST: f32 = -1e30;
+pub const LOWEST: f32 = -1e30;
 
 /// Computes one task.
 pub struct Forward<'a> {

@@ -6,6 +6,9 @@ mod forward;
 mod micro;
 mod pack;
 pub mod plan;
+#[cfg(target_arch = "x86_64")]
+mod rounded;
+mod single;
 
 use super::pool::SharedMut;
 use super::simd::dispatch;
@@ -13,7 +16,7 @@ use super::{CpuCall, CpuContext, CpuKernel};
 use crate::dtype::DType;
 use crate::error::{KernelError, Result};
 use backward::{Backward, RowDots};
-use forward::Forward;
+use forward::{Forward, LOWEST};
 use half::bf16;
 use pack::Rows;
 use plan::{Geometry, Segment};
@@ -78,13 +81,25 @@ fn run_forward(
     });
 }
 
+/// Whether the products of a call round their operands to bf16: asked for, and gained by on this machine.
+#[cfg(target_arch = "x86_64")]
+fn rounds(context: &CpuContext, call: &CpuCall<'_>) -> bool {
+    call.attributes.flag("bfloat16") && context.isa.has_native_bf16()
+}
+
 fn packed(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     let q = call.input("q").slice::<f32>()?;
     let (k, v) = (call.input("k").slice::<f32>()?, call.input("v").slice::<f32>()?);
     let segments = plan::packed_segments(call.input("cuSeqlens").slice::<i32>()?, call.input("q").spec.shape[0])?;
     // SAFETY: distinct outputs of this call.
     let (o, lse) = unsafe { (call.outputs[0].slice_mut()?, call.outputs[1].slice_mut()?) };
-    run_forward(context, geometry(call, "k"), &segments, q, (Rows::F32(k), Rows::F32(v)), o, Some(lse));
+    let geometry = geometry(call, "k");
+    #[cfg(target_arch = "x86_64")]
+    if rounds(context, call) {
+        rounded::forward(context, geometry, &segments, &rounded::Inputs { q, k, v }, (o, lse));
+        return Ok(());
+    }
+    run_forward(context, geometry, &segments, q, (Rows::F32(k), Rows::F32(v)), o, Some(lse));
     Ok(())
 }
 
@@ -106,9 +121,15 @@ fn cached(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
         }
     };
     // SAFETY: the output of this call.
-    let o = unsafe { call.outputs[0].slice_mut()? };
+    let o: &mut [f32] = unsafe { call.outputs[0].slice_mut()? };
     let operands = (rows("cacheK")?, rows("cacheV")?);
-    run_forward(context, geometry(call, "cacheK"), &segments, call.input("q").slice()?, operands, o, None);
+    let (geometry, q) = (geometry(call, "cacheK"), call.input("q").slice()?);
+    let (single, longer): (Vec<_>, Vec<_>) =
+        segments.into_iter().partition(|segment| segment.queries == 1 && single::fits(&geometry));
+    if !single.is_empty() {
+        single::run(context, &geometry, &single, q, operands.0, operands.1, Target(o.as_mut_ptr()));
+    }
+    run_forward(context, geometry, &longer, q, operands, o, None);
     Ok(())
 }
 
@@ -128,6 +149,12 @@ fn packed_backward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     let (dq, dk, dv) = unsafe {
         (call.outputs[0].slice_mut::<f32>()?, call.outputs[1].slice_mut::<f32>()?, call.outputs[2].slice_mut::<f32>()?)
     };
+    #[cfg(target_arch = "x86_64")]
+    if rounds(context, call) {
+        let (inputs, saved) = (rounded::Inputs { q, k, v }, rounded::Saved { do_, o, lse });
+        rounded::backward(context, geometry, &segments, &inputs, &saved, (dq, dk, dv));
+        return Ok(());
+    }
     let (dim, heads) = (geometry.dim, geometry.heads);
     let mut delta = vec![0.0; tokens * heads];
     let shared = SharedMut::new(&mut delta);

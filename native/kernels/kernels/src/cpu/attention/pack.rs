@@ -156,7 +156,8 @@ impl Queries<'_> {
     }
 }
 
-/// Hides scores: `scores` is [keys, stride] with one column per (query, head of the group).
+/// Hides scores: `scores` is [keys, stride] with one column per (query, head of the group). Columns beyond the last
+/// query are hidden with it when the window passes it.
 /// `first_query` and `first_key` are positions in the sequence.
 #[inline(always)]
 pub fn mask(
@@ -176,7 +177,7 @@ pub fn mask(
     let (group, columns) = (geometry.group(), queries * geometry.group());
     for row in 0..keys {
         let key = first_key + row;
-        let scores = &mut scores[row * stride..row * stride + columns];
+        let scores = &mut scores[row * stride..(row + 1) * stride];
         if after {
             let shown = (key.saturating_sub(first_query) * group).min(columns);
             scores[..shown].fill(hidden);

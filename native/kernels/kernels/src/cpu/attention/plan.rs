@@ -136,7 +136,11 @@ pub struct Task {
 
 /// Cuts segments into tasks, most work first (ties in program order).
 pub fn tasks(geometry: &Geometry, segments: &[Segment]) -> Vec<Task> {
-    let block = geometry.block();
+    tasks_of(geometry, segments, geometry.block())
+}
+
+/// As [`tasks`], with blocks of `block` queries.
+pub fn tasks_of(geometry: &Geometry, segments: &[Segment], block: usize) -> Vec<Task> {
     let mut tasks = Vec::new();
     for (index, segment) in segments.iter().enumerate() {
         for first in (0..segment.queries).step_by(block) {

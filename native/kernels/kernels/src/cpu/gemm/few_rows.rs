@@ -1,35 +1,43 @@
 //! Products with few rows, as in decoding: every weight is read once from memory and used at once, unpacked.
 //!
 //! A panel kernel would first write the weights anew; here they stream past a few rows of x that stay in the
-//! nearest cache, so that the time is that of reading them.
+//! nearest cache, so that the time is that of reading them. Weight rows are taken one after the other, in the order in
+//! which they lie in memory: several at a time are several short streams, which the prefetcher of the processor begins
+//! anew at every row, and reach half of the speed.
 
 use crate::cpu::gemm::buffer::WordBuffer;
 use crate::cpu::gemm::driver::Gemm;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::gemm::few_rows_quant4::{Layout, Quant4Rows};
 use crate::cpu::gemm::kernel::ComputeDtype;
 use crate::cpu::gemm::matrix::{Elements, Matrix};
 use crate::cpu::gemm::product::Start;
 use crate::cpu::gemm::row_load::{load_f32, round_in_place};
 use crate::cpu::pool::SharedMut;
-use crate::cpu::simd::{Kernel, Simd, dispatch};
-#[cfg(target_arch = "x86_64")]
-use crate::cpu::{gemm::few_rows_quant4, isa::Isa, quant4::Quant4View};
+use crate::cpu::simd::{Kernel, Simd, dispatch, prefetch};
 use std::cell::Cell;
 
 /// Most rows of x for which this is faster than packing.
 pub const FEW_ROWS: usize = 8;
 
-/// Weight rows that share one pass over x.
-const LANES: usize = 4;
+/// Rows of x in one pass over a weight row: their sums and the weights fill the registers of AVX2.
+pub const GROUP: usize = 4;
 
-/// Rows of x in one pass: with `LANES` weight rows their sums fill half of the registers.
-const GROUP: usize = 4;
+/// Bytes of weights between the one that is used and the one that is asked for.
+pub const AHEAD: usize = 4096;
 
-/// Columns of weights that are decoded or rounded at a time, where they are not read as they lie.
-const STAGE: usize = 1024;
+/// Bytes of weights per task: small enough that threads finish together, large enough that beginning a task and its
+/// stream costs little.
+const TASK_BYTES: std::ops::RangeInclusive<usize> = 16 << 10..=1 << 20;
+
+/// Tasks of a weight whose size lets them be within [`TASK_BYTES`].
+const TASKS: usize = 32;
 
 thread_local! {
     static ROUNDED: Cell<WordBuffer> = const { Cell::new(WordBuffer::new()) };
+    static LAID_OUT: Cell<WordBuffer> = const { Cell::new(WordBuffer::new()) };
     static STAGED: Cell<WordBuffer> = const { Cell::new(WordBuffer::new()) };
+    static SUMS: Cell<WordBuffer> = const { Cell::new(WordBuffer::new()) };
 }
 
 /// c = start + alpha · x · weightᵀ for x `[M, K]` float32 with M of at most [`FEW_ROWS`], weight `[N, K]`, c `[M, N]`.
@@ -52,207 +60,245 @@ pub fn few_rows(gemm: &Gemm<'_>, x: &Matrix<'_>, weight: &Matrix<'_>, alpha: f32
     } else {
         values
     };
+    let work = Work { gemm, x: values, rows, depth, weight, alpha, start, c };
     // Weights that are read as they lie need no rounding: bf16 is exact, f32 only counts unrounded.
-    let direct = match weight.elements {
-        Elements::Bf16(_) => true,
-        Elements::F32(_) => !rounds,
-        Elements::F16(_) | Elements::Quant4(_) => false,
-    };
-    #[cfg(target_arch = "x86_64")]
-    if let Elements::Quant4(view) = weight.elements
-        && gemm.kernel.isa == Isa::Avx512Bf16
-        && (0..columns).all(|row| few_rows_quant4::fits(&view, depth, weight.index(row, 0)))
-    {
-        decoded_in_registers(gemm, values, rows, weight, &view, alpha, start, c);
-        ROUNDED.set(buffer);
-        return;
-    }
-    let target = SharedMut::new(c);
-    let per_task = columns.div_ceil(8 * gemm.pool.threads()).next_multiple_of(LANES).clamp(LANES, 512);
-    gemm.pool.for_chunks(columns, per_task, &|first, last| {
-        let mut stage = STAGED.take();
-        for column in (first..last).step_by(LANES) {
-            let lanes = LANES.min(last - column);
-            let staged = stage.floats(LANES * STAGE);
-            let mut sums = [[0.0f32; LANES]; FEW_ROWS];
-            let step = if direct { depth.max(1) } else { STAGE };
-            for begin in (0..depth).step_by(step) {
-                let count = step.min(depth - begin);
-                if !direct {
-                    for lane in 0..lanes {
-                        let row = &mut staged[lane * STAGE..lane * STAGE + count];
-                        load_f32(gemm.kernel.isa, weight, column + lane, begin, row);
-                        if rounds {
-                            round_in_place(gemm.kernel.isa, row);
-                        }
-                    }
-                }
-                let source = match weight.elements {
-                    _ if !direct => {
-                        Source::F32(std::array::from_fn(|lane| &staged[lane.min(lanes - 1) * STAGE..][..count]))
-                    }
-                    Elements::F32(values) => Source::F32(std::array::from_fn(|lane| {
-                        &values[weight.index(column + lane.min(lanes - 1), begin)..][..count]
-                    })),
-                    Elements::Bf16(values) => Source::Bf16(std::array::from_fn(|lane| {
-                        let row = &values[weight.index(column + lane.min(lanes - 1), begin)..][..count];
-                        // SAFETY: bf16 is a transparent u16.
-                        unsafe { std::slice::from_raw_parts(row.as_ptr().cast::<u16>(), row.len()) }
-                    })),
-                    Elements::F16(_) | Elements::Quant4(_) => unreachable!("staged above"),
-                };
-                for group in (0..rows).step_by(GROUP) {
-                    let size = GROUP.min(rows - group);
-                    let x = std::array::from_fn(|row| &values[(group + row.min(size - 1)) * depth + begin..][..count]);
-                    let sums = &mut sums[group..group + size];
-                    dispatch(gemm.kernel.isa, Dots { source, x, sums });
-                }
-            }
-            for (row, sums) in sums.iter().enumerate().take(rows) {
-                for (lane, sum) in sums.iter().enumerate().take(lanes) {
-                    let at = row * columns + column + lane;
-                    // SAFETY: tasks own disjoint columns.
-                    unsafe { put(&target, start, at, column + lane, alpha * sum) };
-                }
-            }
+    match weight.elements {
+        Elements::Bf16(weights) => {
+            // SAFETY: bf16 is a transparent u16.
+            let weights = unsafe { std::slice::from_raw_parts(weights.as_ptr().cast::<u16>(), weights.len()) };
+            work.direct(Source::Bf16(weights));
         }
-        STAGED.set(stage);
-    });
+        Elements::F32(weights) if !rounds => work.direct(Source::F32(weights)),
+        #[cfg(target_arch = "x86_64")]
+        Elements::Quant4(view) => match Layout::of(gemm.kernel.isa, rounds, &view, weight) {
+            Some(layout) => {
+                work.decoded_in_registers(Quant4Rows { view, layout, rounds, depth, stride: weight.stride })
+            }
+            None => work.staged(rounds),
+        },
+        _ => work.staged(rounds),
+    }
     ROUNDED.set(buffer);
 }
 
-/// The same for 4-bit weights in whole blocks.
-#[cfg(target_arch = "x86_64")]
-fn decoded_in_registers(
-    gemm: &Gemm<'_>,
-    values: &[f32],
+/// One product; `x` is rounded already where the product is one in bf16.
+struct Work<'a, 'c> {
+    gemm: &'a Gemm<'a>,
+    x: &'a [f32],
     rows: usize,
-    weight: &Matrix<'_>,
-    view: &Quant4View<'_>,
+    depth: usize,
+    weight: &'a Matrix<'a>,
     alpha: f32,
-    start: Start<'_>,
-    c: &mut [f32],
-) {
-    let (depth, columns) = (weight.columns, weight.rows);
-    let rounds = gemm.compute == ComputeDtype::Bf16;
-    let mut buffer = STAGED.take();
-    let split = buffer.floats(rows * depth);
-    for (row, target) in values.chunks_exact(depth.max(1)).zip(split.chunks_exact_mut(depth.max(1))) {
-        few_rows_quant4::split_even_odd(row, target);
-    }
-    let split = &*split;
-    let target = SharedMut::new(c);
-    let per_task = columns.div_ceil(8 * gemm.pool.threads()).clamp(1, 512);
-    gemm.pool.for_chunks(columns, per_task, &|first, last| {
-        for column in first..last {
-            let from = weight.index(column, 0);
-            for group in (0..rows).step_by(GROUP) {
-                let size = GROUP.min(rows - group);
-                let x = |row: usize| split[(group + row) * depth..][..depth].as_ptr();
-                let mut sums = [0.0f32; GROUP];
-                // SAFETY: the instruction set was detected; the caller checked the blocks, `x` and the codes their
-                // extents.
-                unsafe {
-                    match size {
-                        1 => sums[..1].copy_from_slice(&few_rows_quant4::dots(view, from, depth, [x(0)], rounds)),
-                        2 => sums[..2].copy_from_slice(&few_rows_quant4::dots(view, from, depth, [x(0), x(1)], rounds)),
-                        3 => {
-                            let x = [x(0), x(1), x(2)];
-                            sums[..3].copy_from_slice(&few_rows_quant4::dots(view, from, depth, x, rounds));
-                        }
-                        _ => sums = few_rows_quant4::dots(view, from, depth, [x(0), x(1), x(2), x(3)], rounds),
+    start: Start<'a>,
+    c: &'c mut [f32],
+}
+
+impl Work<'_, '_> {
+    /// Splits the weight rows among the threads. `body` writes the dot products of weight rows `first..last` with all
+    /// rows of x, those of one weight row together.
+    fn run(self, body: &(dyn Fn(usize, usize, &mut [f32]) + Sync)) {
+        let Self { gemm, rows, weight, alpha, start, c, .. } = self;
+        let columns = weight.rows;
+        let row_bytes = weight.bytes().div_ceil(columns.max(1)).max(1);
+        let task_bytes = (weight.bytes() / TASKS).clamp(*TASK_BYTES.start(), *TASK_BYTES.end());
+        let target = SharedMut::new(c);
+        gemm.pool.for_chunks(columns, (task_bytes / row_bytes).max(1), &|first, last| {
+            let mut buffer = SUMS.take();
+            let sums = buffer.floats((last - first) * rows);
+            body(first, last, sums);
+            for row in 0..rows {
+                // SAFETY: tasks own disjoint columns.
+                let to = unsafe { target.slice(row * columns + first, row * columns + last) };
+                let sums = sums.iter().skip(row).step_by(rows).map(|sum| alpha * sum);
+                match start {
+                    Start::Overwrite => to.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum),
+                    Start::Accumulate => to.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum),
+                    Start::Bias(bias) => {
+                        to.iter_mut().zip(sums).zip(&bias[first..last]).for_each(|((to, sum), bias)| *to = bias + sum);
                     }
                 }
-                for (row, sum) in sums.iter().enumerate().take(size) {
-                    // SAFETY: tasks own disjoint columns.
-                    unsafe { put(&target, start, (group + row) * columns + column, column, alpha * sum) };
-                }
             }
-        }
-    });
-    STAGED.set(buffer);
+            SUMS.set(buffer);
+        });
+    }
+
+    /// For weights that are read as they lie.
+    fn direct(self, source: Source<'_>) {
+        let Self { gemm, x, rows, depth, weight, .. } = self;
+        self.run(&|first, last, sums| {
+            let at = |row: usize| weight.index(row, 0);
+            let source = if first == last { source.range(0, 0) } else { source.range(at(first), at(last - 1) + depth) };
+            let kernel = DenseRows { source, stride: weight.stride, count: last - first, x, rows, depth, sums };
+            dispatch(gemm.kernel.isa, kernel);
+        });
+    }
+
+    /// For weights that are first decoded or rounded, a row at a time.
+    fn staged(self, rounds: bool) {
+        let Self { gemm, x, rows, depth, weight, .. } = self;
+        self.run(&|first, last, sums| {
+            let mut buffer = STAGED.take();
+            let staged = buffer.floats(depth);
+            for (row, sums) in (first..last).zip(sums.chunks_exact_mut(rows.max(1))) {
+                load_f32(gemm.kernel.isa, weight, row, 0, staged);
+                if rounds {
+                    round_in_place(gemm.kernel.isa, staged);
+                }
+                let kernel = DenseRows { source: Source::F32(staged), stride: depth, count: 1, x, rows, depth, sums };
+                dispatch(gemm.kernel.isa, kernel);
+            }
+            STAGED.set(buffer);
+        });
+    }
+
+    /// For 4-bit weights in whole blocks.
+    #[cfg(target_arch = "x86_64")]
+    fn decoded_in_registers(self, kernel: Quant4Rows<'_>) {
+        let Self { x, rows, weight, .. } = self;
+        let mut buffer = LAID_OUT.take();
+        let laid_out = buffer.words(kernel.words(rows));
+        kernel.lay_out(x, laid_out);
+        let laid_out = &*laid_out;
+        self.run(&|first, last, sums| {
+            let mut scales = STAGED.take();
+            kernel.dots(weight.index(first, 0), last - first, laid_out, &mut scales, sums);
+            STAGED.set(scales);
+        });
+        LAID_OUT.set(buffer);
+    }
 }
 
-/// c[at] = start + value.
-///
-/// # Safety
-/// No other task writes this element.
-unsafe fn put(target: &SharedMut<f32>, start: Start<'_>, at: usize, column: usize, value: f32) {
-    // SAFETY: by the caller.
-    let to = &mut unsafe { target.slice(at, at + 1) }[0];
-    let before = match start {
-        Start::Overwrite => 0.0,
-        Start::Accumulate => *to,
-        Start::Bias(bias) => bias[column],
-    };
-    *to = before + value;
-}
-
-/// Equal stretches of `LANES` weight rows; rows beyond the last are repeated.
+/// Weights that are read as they lie.
 #[derive(Clone, Copy)]
 enum Source<'a> {
-    F32([&'a [f32]; LANES]),
-    Bf16([&'a [u16]; LANES]),
+    F32(&'a [f32]),
+    Bf16(&'a [u16]),
 }
 
-/// Adds the dot products of up to `GROUP` rows of x (`sums` tells how many) with `LANES` rows of weights.
-struct Dots<'a> {
+impl Source<'_> {
+    fn range(&self, start: usize, end: usize) -> Self {
+        match self {
+            Self::F32(values) => Self::F32(&values[start..end]),
+            Self::Bf16(values) => Self::Bf16(&values[start..end]),
+        }
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::Bf16(values) => values.len(),
+        }
+    }
+
+    #[inline(always)]
+    fn value(&self, at: usize) -> f32 {
+        match self {
+            Self::F32(values) => values[at],
+            Self::Bf16(values) => f32::from_bits(u32::from(values[at]) << 16),
+        }
+    }
+
+    /// # Safety
+    /// A whole vector of elements begins at `at`.
+    #[inline(always)]
+    unsafe fn load<S: Simd>(&self, s: S, at: usize) -> S::F {
+        // SAFETY: by the caller.
+        unsafe {
+            match self {
+                Self::F32(values) => s.load(values.as_ptr().add(at)),
+                Self::Bf16(values) => s.load_bf16(values.as_ptr().add(at)),
+            }
+        }
+    }
+
+    /// Asks for the cache lines of `count` elements that lie [`AHEAD`] bytes behind `at`.
+    #[inline(always)]
+    fn prefetch(&self, at: usize, count: usize) {
+        let (address, size) = match self {
+            Self::F32(values) => (values.as_ptr().wrapping_add(at).cast::<u8>(), 4),
+            Self::Bf16(values) => (values.as_ptr().wrapping_add(at).cast::<u8>(), 2),
+        };
+        for line in (0..count * size).step_by(64) {
+            prefetch(address.wrapping_add(AHEAD + line));
+        }
+    }
+}
+
+/// Dot products of `count` weight rows, `stride` elements apart, with every row of x; those of one weight row together.
+struct DenseRows<'a> {
     source: Source<'a>,
-    x: [&'a [f32]; GROUP],
-    sums: &'a mut [[f32; LANES]],
+    stride: usize,
+    count: usize,
+    x: &'a [f32],
+    rows: usize,
+    depth: usize,
+    sums: &'a mut [f32],
 }
 
-impl Kernel for Dots<'_> {
+impl Kernel for DenseRows<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        match self.sums.len() {
-            1 => self.dots::<S, 1>(s),
-            2 => self.dots::<S, 2>(s),
-            3 => self.dots::<S, 3>(s),
-            _ => self.dots::<S, 4>(s),
+    fn run<S: Simd>(mut self, s: S) {
+        assert!(self.count == 0 || self.source.len() >= (self.count - 1) * self.stride + self.depth);
+        assert_eq!((self.x.len(), self.sums.len()), (self.rows * self.depth, self.rows * self.count));
+        for index in 0..self.count {
+            for group in (0..self.rows).step_by(GROUP) {
+                match self.rows - group {
+                    1 => self.dots::<S, 1, 4>(s, index, group),
+                    2 => self.dots::<S, 2, 4>(s, index, group),
+                    3 => self.dots::<S, 3, 2>(s, index, group),
+                    _ => self.dots::<S, 4, 2>(s, index, group),
+                }
+            }
         }
     }
 }
 
-impl Dots<'_> {
+impl DenseRows<'_> {
+    /// `M` rows of x, `U` vectors of weights at a time: enough sums under way to hide the latency of an addition.
     #[inline(always)]
-    fn dots<S: Simd, const M: usize>(self, s: S) {
-        let count = self.x[0].len();
-        let whole = count / S::LANES * S::LANES;
-        let mut sums = [[s.splat(0.0); LANES]; M];
-        for at in (0..whole).step_by(S::LANES) {
-            let mut x = [s.splat(0.0); M];
-            for m in 0..M {
-                // SAFETY: whole vectors of equally long stretches.
-                x[m] = unsafe { s.load(self.x[m].as_ptr().add(at)) };
+    fn dots<S: Simd, const M: usize, const U: usize>(&mut self, s: S, index: usize, group: usize) {
+        let (base, depth) = (index * self.stride, self.depth);
+        let x = &self.x[group * depth..(group + M) * depth];
+        let mut sums = [[s.splat(0.0); U]; M];
+        let step = U * S::LANES;
+        let (steps, vectors) = (depth / step * step, depth / S::LANES * S::LANES);
+        for at in (0..steps).step_by(step) {
+            if group == 0 {
+                self.source.prefetch(base + at, step);
             }
-            for lane in 0..LANES {
-                // SAFETY: as above.
-                let weight = unsafe {
-                    match self.source {
-                        Source::F32(rows) => s.load(rows[lane].as_ptr().add(at)),
-                        Source::Bf16(rows) => s.load_bf16(rows[lane].as_ptr().add(at)),
+            for u in 0..U {
+                let at = at + u * S::LANES;
+                // SAFETY: whole vectors of a row of weights and of rows of x.
+                unsafe {
+                    let weight = self.source.load(s, base + at);
+                    for m in 0..M {
+                        sums[m][u] = s.fma(s.load(x.as_ptr().add(m * depth + at)), weight, sums[m][u]);
                     }
-                };
+                }
+            }
+        }
+        for at in (steps..vectors).step_by(S::LANES) {
+            // SAFETY: as above.
+            unsafe {
+                let weight = self.source.load(s, base + at);
                 for m in 0..M {
-                    sums[m][lane] = s.fma(x[m], weight, sums[m][lane]);
+                    sums[m][0] = s.fma(s.load(x.as_ptr().add(m * depth + at)), weight, sums[m][0]);
                 }
             }
         }
         for m in 0..M {
-            for lane in 0..LANES {
-                let mut sum = s.sum(sums[m][lane]);
-                for at in whole..count {
-                    let weight = match self.source {
-                        Source::F32(rows) => rows[lane][at],
-                        Source::Bf16(rows) => f32::from_bits(u32::from(rows[lane][at]) << 16),
-                    };
-                    sum += self.x[m][at] * weight;
-                }
-                self.sums[m][lane] += sum;
+            let mut total = sums[m][0];
+            for u in 1..U {
+                total = s.add(total, sums[m][u]);
             }
+            let mut sum = s.sum(total);
+            for at in vectors..depth {
+                sum += x[m * depth + at] * self.source.value(base + at);
+            }
+            self.sums[index * self.rows + group + m] = sum;
         }
     }
 }
@@ -270,7 +316,9 @@ mod tests {
     fn few_rows_equal_a_plain_sum_for_every_format_and_instruction_set() {
         let pool = Pool::new(2);
         let mut random = TestRandom(4);
-        for (rows, depth, columns) in [(1, 64, 3), (1, 128, 130), (2, 96, 5), (3, 70, 17), (5, 1100, 9), (8, 256, 33)] {
+        for (rows, depth, columns) in
+            [(1, 64, 3), (1, 128, 130), (2, 96, 5), (3, 70, 17), (5, 1100, 9), (8, 256, 33), (4, 384, 7), (1, 2048, 65)]
+        {
             let x = random.values(rows * depth);
             for owned in Owned::formats(&mut random, depth * columns) {
                 let weight = Matrix::new(owned.elements(), columns, depth);

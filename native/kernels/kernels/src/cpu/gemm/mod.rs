@@ -11,9 +11,10 @@ pub mod pack;
 mod pack_columns;
 pub mod product;
 pub mod row_load;
+pub mod skinny;
 mod tile_portable;
 mod tile_x86;
-mod transpose;
+pub mod transpose;
 
 pub use driver::{Factor, Gemm, packed_bytes_bound};
 pub use kernel::{ComputeDtype, MicroKernel};

@@ -73,6 +73,7 @@ fn pack_pairs(
     staged[2 * line..].fill(0);
     let (rows, zeros) = staged.split_at_mut(2 * line);
     let (even, odd) = rows.split_at_mut(line);
+    let places: Vec<Panel> = panels.map(panel).collect();
     for (step, row) in depth.clone().step_by(2).enumerate() {
         let has_odd = row + 1 < depth.end;
         for ahead in [row + AHEAD, row + AHEAD + 1] {
@@ -98,13 +99,9 @@ fn pack_pairs(
                 RowPair::F32(even.as_ptr().cast(), second.cast())
             }
         };
-        for index in panels.clone() {
-            let Panel { start, count, width, offset } = panel(index);
-            let to = target[offset + step * width..offset + (step + 1) * width].as_mut_ptr();
-            // SAFETY: `start - first + count` lanes of both rows exist (checked above, or staged), `width` words of the
-            // target too; words of bf16 pairs are only chosen where AVX-512-BF16 was detected.
-            unsafe { pair_panel(source, start - first, count, width, to) };
-        }
+        // SAFETY: `lanes` lanes of both rows exist (checked above, or staged); every panel covers its words of this step
+        // (checked by the caller of the packing); words of bf16 pairs are only chosen where AVX-512-BF16 was detected.
+        unsafe { pair_step(source, first, step, &places, target.as_mut_ptr()) };
     }
 }
 
@@ -133,6 +130,58 @@ fn prefetch_lanes(matrix: &Matrix<'_>, row: usize, first: usize, lanes: usize) {
 enum RowPair {
     F32(*const f32, *const f32),
     Bf16(*const bf16, *const bf16),
+}
+
+/// Writes one step of every panel: their lanes of a pair of rows, then zeros.
+///
+/// # Safety
+/// Both rows hold the lanes of the panels from lane `first` on; `target` holds their words of this step.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn pair_step(source: RowPair, first: usize, step: usize, panels: &[Panel], target: *mut u32) {
+    // Words 0..16 and 16..32 of two rows of 32 bf16, interleaved; the second row has bit 5 of the index set.
+    let mut low = [0u16; 32];
+    for (lane, index) in low.iter_mut().enumerate() {
+        *index = (lane / 2 + 32 * (lane % 2)) as u16;
+    }
+    // SAFETY: 32 indices of 16 bits.
+    let low = unsafe { _mm512_loadu_si512(low.as_ptr().cast()) };
+    let high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+    for panel in panels {
+        let (at, to) = (panel.start - first, target.wrapping_add(panel.offset + step * panel.width));
+        // SAFETY: full panels read and write 32 lanes; the others are masked; all are covered by the caller.
+        unsafe {
+            if panel.count == 32 && panel.width == 32 {
+                let (even, odd) = match source {
+                    RowPair::Bf16(even, odd) => {
+                        (_mm512_loadu_si512(even.add(at).cast()), _mm512_loadu_si512(odd.add(at).cast()))
+                    }
+                    RowPair::F32(even, odd) => (narrow(even.add(at)), narrow(odd.add(at))),
+                };
+                _mm512_storeu_si512(to.cast(), _mm512_permutex2var_epi16(even, low, odd));
+                _mm512_storeu_si512(to.add(16).cast(), _mm512_permutex2var_epi16(even, high, odd));
+            } else {
+                pair_panel(source, at, panel.count, panel.width, to);
+            }
+        }
+    }
+}
+
+/// 32 f32 as bf16.
+///
+/// # Safety
+/// `from` points to 32 values.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+#[inline]
+unsafe fn narrow(from: *const f32) -> __m512i {
+    // SAFETY: by the caller; the types have the same size.
+    unsafe {
+        std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(
+            _mm512_loadu_ps(from.add(16)),
+            _mm512_loadu_ps(from),
+        ))
+    }
 }
 
 /// Writes `width` words: lanes `start..start + count` of a pair of rows, then zeros.

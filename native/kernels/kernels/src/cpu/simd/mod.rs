@@ -111,6 +111,18 @@ pub trait Simd: Copy + Send + Sync + 'static {
     }
 }
 
+/// Asks for the cache line of an address, which need not exist, where the processor can be asked.
+#[inline(always)]
+pub fn prefetch<T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint that never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// A kernel that is generic over the instruction set.
 pub trait Kernel {
     /// What the kernel returns.
