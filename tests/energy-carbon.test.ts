@@ -42,6 +42,9 @@ async function threeHours(): Promise<{ directory: string; series: LedgerSeries }
     tree.add(zone, 2n * joule)
     await ledger.settle()
     phase.end()
+    // A counter moves between phases too; one that rested until the next would give it what is its neighbour's.
+    tree.add(zone, 1000n)
+    await ledger.settle()
     await ledger.snapshot()
   }
   await ledger.close()

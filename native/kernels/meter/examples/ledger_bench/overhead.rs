@@ -2,9 +2,9 @@
 //! by chance.
 //!
 //! A machine's speed drifts by more within a second than a sample costs, so whole blocks with and without a sampler cannot
-//! show a thousandth. Time is cut into windows of twenty steps. At the start of each a coin decides whether the sampler
-//! is woken; the first five steps of the window are then held against the other fifteen of the same window, between which
-//! no machine drifts far. The difference of the two kinds of windows is what a sample costs the program in time, caches
+//! show a thousandth. Time is cut into windows of ten steps and 50 ms. At the start of each a coin decides whether the
+//! sampler is woken, so that it samples ten times a second as it does on its own, and commits as often; the first four
+//! steps of the window are then held against the other six, between which no machine drifts far. The difference of the two kinds of windows is what a sample costs the program in time, caches
 //! and waiting for each other included; windows without one are the control. Windows in which a hypervisor or another
 //! process took time are left out, and counted. Means are trimmed by a tenth at each end, intervals are bootstraps.
 
@@ -21,13 +21,12 @@ use swift_meter::{Edge, Meter, MeterOptions, mark_now};
 use crate::measure::cpu_by_thread;
 use crate::{Figure, support};
 
-/// Length of a step, and marked phases in it.
+/// Length of a step, which is one phase.
 const STEP: Duration = Duration::from_millis(5);
-const PHASES: usize = 3;
 
 /// Steps of a window, and those of them in which a sample that its start asks for shows.
-const WINDOW: usize = 20;
-const TOUCHED: usize = 5;
+const WINDOW: usize = 10;
+const TOUCHED: usize = 4;
 
 /// Others and the hypervisor may take so much of a window: kernel threads always do a little, metered or not.
 const OTHERS_ALLOWED: f64 = 0.02;
@@ -124,14 +123,12 @@ struct Seen {
     taken: f64,
 }
 
-fn step(crew: &Crew, meter: &Meter, paths: &[u32]) -> f64 {
+fn step(crew: &Crew, marked: Option<(&Meter, u32)>) -> f64 {
     let start = Instant::now();
-    for path in paths {
-        let token = meter.declare(*path, 0).expect("the ledger is open");
-        mark_now(token, Edge::Begin);
-        crew.part();
-        mark_now(token, Edge::End);
-    }
+    let token = marked.map(|(meter, path)| meter.declare(path, 0).expect("the ledger is open"));
+    token.into_iter().for_each(|token| mark_now(token, Edge::Begin));
+    crew.part();
+    token.into_iter().for_each(|token| mark_now(token, Edge::End));
     start.elapsed().as_secs_f64()
 }
 
@@ -139,7 +136,7 @@ fn window(crew: &Crew, meter: &Meter, paths: &[u32], busy: &BusyReader, sampled:
     let taken = || (busy.read().unwrap_or(0), process_cpu_nanoseconds(), stolen_ticks());
     let (busy_before, own_before, stolen_before) = taken();
     // Settle again after the readings above.
-    step(crew, meter, paths);
+    step(crew, None);
     let start = Instant::now();
     if sampled {
         meter.hold_sampling(false);
@@ -148,7 +145,7 @@ fn window(crew: &Crew, meter: &Meter, paths: &[u32], busy: &BusyReader, sampled:
     let woken = start.elapsed().as_secs_f64();
     let mut times = [0.0; WINDOW];
     for (at, time) in times.iter_mut().enumerate() {
-        *time = step(crew, meter, paths);
+        *time = step(crew, Some((meter, paths[at % paths.len()])));
         if at + 1 == TOUCHED && sampled {
             meter.hold_sampling(true);
         }
@@ -193,7 +190,7 @@ pub fn overhead(seconds: u64) -> Vec<Figure> {
         work(rounds);
         start.elapsed()
     };
-    let rounds = (1_000_000.0 * (STEP / PHASES as u32).as_secs_f64() / once(1_000_000).as_secs_f64()) as usize;
+    let rounds = (1_000_000.0 * STEP.as_secs_f64() / once(1_000_000).as_secs_f64()) as usize;
     let crew = Crew::new(rounds.max(1));
     let processors = crew.threads.len() as f64 + 1.0;
     let mut tree = support::FakeTree::new("bench-overhead");
@@ -241,14 +238,14 @@ pub fn overhead(seconds: u64) -> Vec<Figure> {
     let usual = 100.0 * shares[windows / 2];
     let step_seconds = length / (windows * WINDOW) as f64;
     let what = format!(
-        "{seconds} s of steps of {:.1} ms with {PHASES} phases on {processors} processors; others and the hypervisor took {usual:.2} % of the machine in the middle window; {left_out} of {windows} windows left out because they took more than {:.0} %",
+        "{seconds} s of steps of {:.1} ms, each a phase, on {processors} processors; others and the hypervisor took {usual:.2} % of the machine in the middle window; {left_out} of {windows} windows left out because they took more than {:.0} %",
         1000.0 * step_seconds,
         100.0 * OTHERS_ALLOWED
     );
-    let marks = 100.0 * phase_ns * 1e-9 * PHASES as f64 / step_seconds;
+    let marks = 100.0 * phase_ns * 1e-9 / step_seconds;
     let threads = 100.0 * metering / f64::from(samples.max(1)) / (1e8 * processors);
     let detail = format!(
-        "what the step's time should grow by: {threads:.4} % of the CPU time in the threads of sampler and journal at 10 Hz ({:.0} µs a sample, two commits a second), {marks:.4} % in the phases, {phase_ns:.0} ns each",
+        "what the step's time should grow by: {threads:.4} % of the CPU time in the threads of sampler and journal at 10 Hz ({:.0} µs a sample, commits included), {marks:.4} % in the marks, {phase_ns:.0} ns a phase",
         metering / 1000.0 / f64::from(samples.max(1))
     );
     let mut figures = vec![Figure::new("CPU time added to a step", "%", threads + marks, Some(0.1), detail)];
@@ -257,11 +254,11 @@ pub fn overhead(seconds: u64) -> Vec<Figure> {
         figures.push(Figure::new("step time with metering", "% more", f64::NAN, Some(0.1), detail));
         return figures;
     }
-    // Ten samples in a second of steps, and the phases, whose cost is too small to show.
+    // Ten samples in a second of steps, and the marks, whose cost is too small to show.
     let percent = |value: f64| 1000.0 * value;
     let (mean, low, high) = difference(&sampled, &control);
     let detail = format!(
-        "95 % interval {:.4} to {:.4} %, half-width {:.4} %: {:.0} µs a sample by {} windows with one and {} without, ten a second, and the phases' {marks:.4} %; {what}",
+        "95 % interval {:.4} to {:.4} %, half-width {:.4} %: {:.0} µs a sample by {} windows with one and {} without, ten a second, and the marks' {marks:.4} %; {what}",
         percent(low) + marks,
         percent(high) + marks,
         percent(high - low) / 2.0,
