@@ -59,7 +59,7 @@ describe('swift energy run', () => {
     const { code, stderr } = await energyRun(empty, ledger, ['--', 'true'])
     expect(code).toBe(0)
     expect(stderr).toContain('these joules are modelled, not measured')
-    expect(stderr).toMatch(/machine .*kWh \[.*\] modelled/)
+    expect(stderr).toMatch(/machine .* J \[.*\] modelled/)
     expect(stderr).not.toMatch(/\d J measured/)
   })
 

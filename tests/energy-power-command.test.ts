@@ -25,10 +25,10 @@ describe('swift energy run --power-limit', () => {
     writeFileSync(join(tree.root, zone, 'constraint_0_max_power_uw'), '250000000\n')
     const state = folder()
     const env = { SWIFT_POWERCAP_ROOT: tree.root, SWIFT_POWER_STATE: state }
-    const words = (script: string, value = '90000000'): string[] => [
-      ...['energy', 'run', '--out', join(folder(), 'l'), '--power-limit', `powercap:${zone}=${value}`],
-      ...['--', 'sh', '-c', script],
-    ]
+    const words = (script: string, value = '90000000'): string[] => {
+      const options = ['--out', join(folder(), 'l'), '--power-limit', `powercap:${zone}=${value}`]
+      return ['energy', 'run', ...options, '--', 'sh', '-c', script]
+    }
     const run = await runSwift(words(`cat ${limit}; exit 4`), { env })
     expect([run.code, run.stdout.trim()]).toEqual([4, '90000000'])
     expect(run.stderr).toContain(`powercap:${zone} is 200000000 again`)

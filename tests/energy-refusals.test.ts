@@ -61,9 +61,9 @@ function expired(): Readonly<Record<string, string>> {
 describe('swift energy, where something is wrong', () => {
   it('refuses a carbon provider that fails, with its code and what to do', async () => {
     const ledger = await meteredLedger(5)
-    const report = (name: string, place: string): string[] => [
-      ...['energy', 'report', ledger, '--carbon', name, '--zone', place],
-    ]
+    const report = (name: string, place: string): string[] => {
+      return ['energy', 'report', ledger, '--carbon', name, '--zone', place]
+    }
     const env = expired()
     const valid = { ...env, ELECTRICITY_MAPS_TOKEN: server.token, WATTTIME_PASSWORD: server.account.password }
     const table: readonly [string, readonly string[], Readonly<Record<string, string>>, RegExp][] = [

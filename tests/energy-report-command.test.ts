@@ -48,6 +48,11 @@ describe('swift energy', () => {
     expect(Number(value('energy_consumed'))).toBeCloseTo(36 / 3.6e6, 12)
     // Memory was modelled: its column is empty, not a number.
     expect(value('ram_energy')).toBe('')
+    const file = join(folder(), 'emissions.csv')
+    writeFileSync(file, `${header}\n${row}\n`)
+    const back = await runSwift(['energy', 'import', file])
+    expect(back.stdout).toMatch(/swift .*0\.00001 kWh +0\.00001 kWh +unavailable +unavailable/)
+    expect(back.stdout).toContain('does not say which of these joules were measured')
     expect((await runSwift(['energy', 'report', ledger, '--zone', 'ATLANTIS'])).stderr).toContain('ERR_CARBON_ZONE')
   })
 

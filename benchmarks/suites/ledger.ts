@@ -5,8 +5,9 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Ledger } from '@swift/energy'
 import { repository } from '../harness/machine.ts'
+import { ledgerPeersPython, runVectors, type VectorAnswer } from '../peers/ledger/run-vectors.ts'
 import { makeRow, type Row } from '../harness/row.ts'
-import type { Suite, SuiteContext } from '../harness/suite.ts'
+import { choiceOption, type Suite, type SuiteContext } from '../harness/suite.ts'
 
 /** What others publish or were measured at, by the name of our figure. */
 const published: Readonly<Record<string, string>> = {
@@ -39,9 +40,9 @@ function noteOf({ name, detail, limit, atLeast }: NativeFigure): string {
 }
 
 /** The figures that the native ledger measures on replays and on itself. */
-function nativeRows(quick: boolean): Row[] {
+function nativeRows(quick: boolean, parts: readonly string[]): Row[] {
   const words = ['run', '--release', '--quiet', '-p', 'swift-meter', '--example', 'ledger_bench', '--', '--json']
-  const printed = execFileSync('cargo', [...words, ...(quick ? ['--quick'] : [])], {
+  const printed = execFileSync('cargo', [...words, ...(quick ? ['--quick'] : []), ...parts], {
     cwd: join(repository, 'native/kernels'),
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -89,15 +90,63 @@ async function phaseRow(count: number, { watch }: SuiteContext): Promise<Row> {
   })
 }
 
+/** The failure vectors on fake trees in real time, ours and, where they are installed, CodeCarbon's and Zeus' answers. */
+async function vectorRows({ say, version }: SuiteContext): Promise<Row[]> {
+  const python = ledgerPeersPython()
+  if (python === undefined)
+    say('CodeCarbon and Zeus are skipped: they are not installed; run `pnpm bench:peers ledger`')
+  else {
+    const words = ['-c', 'import importlib.metadata as m; print(m.version("codecarbon"), m.version("zeus"))']
+    const [codecarbon = '', zeus = ''] = execFileSync(python, words, { encoding: 'utf8' }).trim().split(' ')
+    version('codecarbon', codecarbon)
+    version('zeus', zeus)
+  }
+  const rows: Row[] = []
+  for await (const [own, ...peers] of runVectors(python)) {
+    if (own?.truthJoules === undefined || own.joules === undefined) {
+      throw new Error(`the ledger did not answer ${own?.vector}: ${own?.error}`)
+    }
+    const verdict = (answer: VectorAnswer): string =>
+      `${answer.tool} ${answer.right ? 'right' : (answer.error ?? `wrong, truth ${answer.truthJoules?.toFixed(3)} J`)}`
+    const note = [own, ...peers].map(verdict).join('; ')
+    for (const peer of peers.length === 0 ? [undefined] : peers) {
+      rows.push({
+        ...makeRow({
+          name: `${own.vector}, ${own.title}`,
+          unit: 'J',
+          ours: [own.joules],
+          limit: own.truthJoules,
+          ...(peer?.joules === undefined ? {} : { peer: [peer.joules], peerName: peer.tool }),
+          note: `limit is the truth; ${note}`,
+        }),
+        // Neither more nor fewer joules are better: only the true ones.
+        ratio: null,
+      })
+    }
+    say(`${own.vector}: ${note}`)
+  }
+  return rows
+}
+
 const suite: Suite = {
   summary: 'the joule ledger: conservation, failure vectors, class sums, intervals, marks, merge, overhead',
   options: {
-    quick: { meaning: 'a hundredth of the random trees, shorter replays, ten seconds of blocks for the overhead' },
+    part: { meaning: 'all, or one of figures, vectors (beside CodeCarbon and Zeus), overhead', default: 'all' },
+    quick: { meaning: 'a hundredth of the random trees, shorter replays, ten seconds of windows for the overhead' },
   },
-  run: async (context) => [
-    ...nativeRows(context.options.has('quick')),
-    await phaseRow(context.options.has('quick') ? 200 : 2000, context),
-  ],
+  run: async (context) => {
+    const part = choiceOption(context.options, 'part', ['all', 'figures', 'vectors', 'overhead'])
+    const isAsked = (name: typeof part): boolean => part === 'all' || part === name
+    const quick = context.options.has('quick')
+    return [
+      ...(isAsked('figures')
+        ? nativeRows(quick, ['conservation', 'vectors', 'classes', 'marks', 'bytes', 'load', 'merge'])
+        : []),
+      ...(isAsked('vectors') ? await vectorRows(context) : []),
+      ...(isAsked('overhead') ? nativeRows(quick, ['overhead']) : []),
+      ...(isAsked('overhead') ? [await phaseRow(quick ? 200 : 2000, context)] : []),
+    ]
+  },
 }
 
 export default suite

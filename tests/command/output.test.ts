@@ -243,7 +243,7 @@ it('energy reports the ledger of a run, which balances', async () => {
   const [report] = (await succeed(['energy', 'report', output, '--per', 'phase', '--json'])).json()
   expect(report).toMatchObject({ type: 'energy-report' })
   const { stdout } = await succeed(['energy', 'report', output])
-  expect(stdout).toMatch(/^epoch:0 .*kWh/m)
+  expect(stdout).toMatch(/^epoch:0 .* J \[/m)
   const [verified] = (await succeed(['energy', 'verify', output, '--json'])).json()
   expect(verified).toMatchObject({ ok: true })
 })

@@ -41,6 +41,19 @@ describe('formatting energy', () => {
     )
   })
 
+  it('gives carbon in one unit for both classes', () => {
+    const carbon = (grams: number) => ({ grams, lowGrams: grams / 2, highGrams: 2 * grams })
+    const options = { interval: false }
+    expect(formatCarbonSplit({ measured: carbon(1850), modelled: carbon(20) }, options)).toBe(
+      '1.85 kgCO2e measured + 0.02 kgCO2e modelled',
+    )
+    expect(formatCarbonSplit({ measured: undefined, modelled: carbon(0.0123) })).toBe(
+      '12.3 mgCO2e [6.15–24.6] modelled',
+    )
+    expect(formatCarbonSplit({ measured: carbon(9.88e-6), modelled: undefined }, options)).toBe('9.88 µgCO2e measured')
+    expect(formatCarbonSplit({ measured: carbon(0), modelled: undefined }, options)).toBe('0 gCO2e measured')
+  })
+
   it('adds classes only with a label', () => {
     expect(combineLabelled({ measured: amount(2n), modelled: amount(3n) })).toEqual({
       amount: amount(5n),

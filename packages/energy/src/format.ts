@@ -91,10 +91,19 @@ export function formatJoulesPerToken(split: EnergySplit, tokens: number, options
   return joinClasses(split.measured, split.modelled, (amount) => formatAmount(amount, perToken, 'J/token', options))
 }
 
-/** Carbon of measured and of modelled energy: `1.85 gCO2e modelled [1.11–2.59]`. */
+const carbonUnits = [
+  { name: 'kgCO2e', grams: 1000 },
+  { name: 'gCO2e', grams: 1 },
+  { name: 'mgCO2e', grams: 1e-3 },
+  { name: 'µgCO2e', grams: 1e-6 },
+] as const
+
+/** Carbon of measured and of modelled energy, in the unit that suits the larger: `1.85 gCO2e [1.11–2.59] modelled`. */
 export function formatCarbonSplit(split: CarbonSplit, options: FormatOptions = {}): string {
-  const format = (carbon: CarbonAmount) =>
-    withInterval(carbon.grams, carbon.lowGrams, carbon.highGrams, 'gCO2e', options)
+  const largest = Math.max(split.measured?.grams ?? 0, split.modelled?.grams ?? 0)
+  const unit = largest > 0 ? (carbonUnits.find(({ grams }) => largest >= grams) ?? carbonUnits[3]) : carbonUnits[1]
+  const format = ({ grams, lowGrams, highGrams }: CarbonAmount): string =>
+    withInterval(grams / unit.grams, lowGrams / unit.grams, highGrams / unit.grams, unit.name, options)
   return joinClasses(split.measured, split.modelled, format)
 }
 

@@ -4,7 +4,13 @@ export { mergeReport } from './merge-report.ts'
 export type { LedgerNote } from './ledger-notes.ts'
 export { Phase, type PhaseOptions, type PhaseOwner } from './phase.ts'
 export { buildReport, type EnergyPrice, type ReportOptions } from './report.ts'
-export { carbonOverTime, type CarbonOverTime, type CarbonStretch, stretchesOf } from './carbon/carbon-over-time.ts'
+export {
+  accountKey,
+  carbonOverTime,
+  type CarbonOverTime,
+  type CarbonStretch,
+  stretchesOf,
+} from './carbon/carbon-over-time.ts'
 export { carbonZone, factorOrStatic } from './carbon/report-carbon.ts'
 export { carbonProviderNames, carbonProviderOf, configuredCarbonProvider } from './carbon/carbon-provider-of.ts'
 export type { CarbonRequestOptions } from './carbon/carbon-request.ts'

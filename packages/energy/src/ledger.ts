@@ -3,8 +3,6 @@ import {
   meterMark,
   meterMerge,
   meterNow,
-  meterRead,
-  meterGains,
   meterSources,
   meterVerify,
   openMeter,
@@ -23,15 +21,15 @@ import {
   SwiftError,
 } from '@swift/spec'
 import { sumEntries } from './amounts.ts'
-import { configuredCarbonProvider } from './carbon/carbon-provider-of.ts'
 import { appendNote, type LedgerNote, readNotes } from './ledger-notes.ts'
 import { type LedgerOptions, toNativeOptions } from './ledger-options.ts'
 import { callNative } from './native.ts'
 import { Phase, type PhaseOptions, type PhaseOwner } from './phase.ts'
 import { poll } from './poll.ts'
 import { type NativeSource, readState, toSource, uncertaintyLookup } from './read-state.ts'
-import { type LedgerSeries, type SeriesOptions, readSeries } from './read-series.ts'
-import { type ReportOptions, buildReport } from './report.ts'
+import { reportWithTimes, seriesOnDisk, totalsOnDisk } from './ledger-on-disk.ts'
+import type { LedgerSeries, SeriesOptions } from './read-series.ts'
+import type { ReportOptions } from './report.ts'
 import { readSettled } from './settled.ts'
 
 /** Power and energy for a display: no commit, no waiting. */
@@ -122,12 +120,7 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
    * @throws `ERR_LEDGER_EMPTY` when the folder holds none
    */
   static async series(directory: string, options: SeriesOptions = {}): Promise<LedgerSeries> {
-    const { rank = 0, maximumPoints = 400 } = options
-    const { sources } = Ledger.read(directory, { rank })
-    const json = callNative(`Reading the energy over time of ${directory}`, () =>
-      meterGains(directory, rank, maximumPoints),
-    )
-    return readSeries(json, sources)
+    return seriesOnDisk(directory, options)
   }
 
   /**
@@ -136,14 +129,12 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
    */
   static async report(directory: string, options: ReportOptions = {}): Promise<EnergyReport> {
     const totals = Ledger.read(directory)
-    return reportOf(totals, directory, { ...options, journal: await Ledger.verify(directory) })
+    return reportWithTimes(totals, directory, { ...options, journal: await Ledger.verify(directory) })
   }
 
   /** Totals of a ledger on disk at its last commit. */
   static read(directory: string, options: { readonly rank?: number } = {}): LedgerTotals {
-    return readState(
-      callNative(`Reading the energy ledger ${directory}`, () => meterRead(directory, options.rank ?? 0)),
-    )
+    return totalsOnDisk(directory, options.rank)
   }
 
   /**
@@ -282,7 +273,7 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
   /** Report over everything so far. The stored joules are not touched: carbon and PUE are derived. */
   async report(options: ReportOptions = {}): Promise<EnergyReport> {
     await this.#settleNow()
-    return reportOf(this.totals(), this.directory, options, this.#rank)
+    return reportWithTimes(this.totals(), this.directory, options, this.#rank)
   }
 
   /** Commit, then check the files on disk. */
@@ -379,23 +370,6 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
       for (const listener of this.#listeners) listener(event)
     }
   }
-}
-
-/** A report that knows when energy was used, where its carbon depends on it. */
-async function reportOf(
-  totals: LedgerTotals,
-  directory: string,
-  options: ReportOptions,
-  rank: number = 0,
-): Promise<EnergyReport> {
-  const { carbon = configuredCarbonProvider(), when, series } = options
-  if (carbon.isConstant === true || when !== undefined || series !== undefined) return buildReport(totals, options)
-  const known = await Ledger.series(directory, { rank }).catch((error: unknown): LedgerSeries => {
-    // Before the first commit everything was used just now.
-    if (!SwiftError.isInstance(error, 'ERR_LEDGER_EMPTY')) throw error
-    return { runId: totals.runId, parts: [], points: [] }
-  })
-  return buildReport(totals, { ...options, series: known })
 }
 
 function settleTimeout(what: string): SwiftError {

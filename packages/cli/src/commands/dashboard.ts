@@ -1,6 +1,7 @@
 import { SwiftError, type OptionTable } from '@swift/spec'
 import type { Command } from '../arguments/command.ts'
 import { printJson, printLine } from '../output/output.ts'
+import { carbonOptions } from './energy/energy-options.ts'
 import { interruption } from './interruption.ts'
 
 const options: OptionTable = {
@@ -12,18 +13,8 @@ const options: OptionTable = {
     description:
       'Address to listen at. Any other than this machine’s own opens the page to the network; it has no password.',
   },
-  zone: {
-    type: 'string',
-    derived: 'SWIFT_CARBON_ZONE, else the world',
-    description: 'Country or grid zone of the carbon factor, e.g. DEU.',
-  },
-  pue: {
-    type: 'number',
-    default: 1,
-    minimum: 1,
-    maximum: 10,
-    description: 'Power usage effectiveness of the building; only derived figures use it.',
-  },
+  zone: carbonOptions.zone,
+  pue: carbonOptions.pue,
 }
 
 /** `swift dashboard`. */

@@ -92,7 +92,7 @@ function position({ high }: Quantity, value: number): number {
 function kilowattHours({ energy }: RunData): string | undefined {
   const values = [energy?.phases.measured, energy?.phases.modelled].flatMap((part) => part?.value ?? [])
   if (values.length === 0) return undefined
-  return `${values.map((value) => formatNumber(value / 3.6e6)).join(' + ')} kWh in all phases`
+  return `${values.map((value) => formatMeasure('kilowattHours', value / 3.6e6)).join(' + ')} in all phases`
 }
 
 /** The figures a reader wants first. */

@@ -82,8 +82,12 @@ export async function makeRun(folder: string, options: MakeRunOptions = {}): Pro
   try {
     for (const path of phasesOfRun) {
       using _phase = ledger.phase(path)
-      await sleep(40)
-      tree.add('intel-rapl:0', joules * 1_000_000_000n)
+      await sleep(30)
+      // In steps, as power comes: nobody knows when between two readings a leap was spent.
+      for (let step = 0; step < 10; step += 1) {
+        tree.add('intel-rapl:0', joules * 100_000_000n)
+        await sleep(5)
+      }
       await sleep(30)
     }
     await writeLog(folder, lastLoss)

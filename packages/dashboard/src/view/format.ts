@@ -37,6 +37,11 @@ const carbonUnits: readonly Unit[] = [
   { symbol: 'kgCO2e', size: 1e3 },
   { symbol: 'tCO2e', size: 1e6 },
 ]
+const kilowattHourUnits: readonly Unit[] = [
+  { symbol: 'mWh', size: 1e-6 },
+  { symbol: 'Wh', size: 1e-3 },
+  { symbol: 'kWh', size: 1 },
+]
 const perTokenUnits: readonly Unit[] = [
   { symbol: 'µJ/token', size: 1e-6 },
   { symbol: 'mJ/token', size: 1e-3 },
@@ -52,9 +57,9 @@ const powerUnits: readonly Unit[] = [
 /** Kinds of quantity that the page shows. */
 export type Measure = 'joules' | 'kilowattHours' | 'carbon' | 'joulesPerToken' | 'watts'
 
-/** The unit in which a value of this size reads best. A value in kWh stays in kWh. */
+/** The unit in which a value of this size reads best. */
 export function unitOf(measure: Measure, value: number): Unit {
-  if (measure === 'kilowattHours') return { symbol: 'kWh', size: 1 }
+  if (measure === 'kilowattHours') return pick(kilowattHourUnits, value)
   if (measure === 'carbon') return pick(carbonUnits, value)
   if (measure === 'joulesPerToken') return pick(perTokenUnits, value)
   if (measure === 'watts') return pick(powerUnits, value)

@@ -114,14 +114,18 @@ export interface CodecarbonRun {
   readonly project: string
   readonly timestamp: string
   readonly durationSeconds: number
-  /** kWh as CodeCarbon had them: a mix of measured and modelled that the file does not tell apart. */
-  readonly energyKilowattHours: number
+  /**
+   * kWh as CodeCarbon had them: a mix of measured and modelled that the file does not tell apart. `undefined` where the
+   * cell is empty, as in a file of ours where nothing was measured.
+   */
+  readonly energyKilowattHours: number | undefined
   readonly cpuKilowattHours: number | undefined
   readonly gpuKilowattHours: number | undefined
   readonly ramKilowattHours: number | undefined
   /** PUE is inside the energies above, unless this is 1. */
   readonly powerUsageEffectiveness: number
-  readonly emissionsGrams: number
+  /** `undefined` where the cell is empty. */
+  readonly emissionsGrams: number | undefined
   readonly version: string
 }
 
@@ -159,12 +163,12 @@ export function readCodecarbonCsv(text: string, name = 'emissions.csv'): readonl
       project: header.includes('project_name') ? cell('project_name') : '',
       timestamp: cell('timestamp'),
       durationSeconds: number('duration'),
-      energyKilowattHours: number('energy_consumed'),
+      energyKilowattHours: cell('energy_consumed') === '' ? undefined : number('energy_consumed'),
       cpuKilowattHours: optional('cpu_energy'),
       gpuKilowattHours: optional('gpu_energy'),
       ramKilowattHours: optional('ram_energy'),
       powerUsageEffectiveness: optional('pue') ?? 1,
-      emissionsGrams: number('emissions') * 1000,
+      emissionsGrams: cell('emissions') === '' ? undefined : number('emissions') * 1000,
       version: header.includes('codecarbon_version') ? cell('codecarbon_version') : '',
     }
   })

@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod attention;
 pub mod cast;
+mod cores;
 pub mod cross_entropy;
 pub mod cross_entropy_ops;
 pub mod cross_entropy_rows;

@@ -1,13 +1,16 @@
-//! One pool of worker threads per process: workers spin briefly, then park.
+//! One pool of worker threads per process: whoever waits spins briefly, then sleeps.
+//!
+//! Threads keep to cores of their own ([`super::cores`]).
 
+use super::cores::Places;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long an idle worker spins before it parks. Long enough to bridge the gap between two ops of a
-/// step, short enough that an idle process burns nothing.
-const SPIN: Duration = Duration::from_micros(60);
+/// How long a thread that waits for work, or for the others, spins before it sleeps. Long enough to bridge the gap
+/// between two ops of a step, short enough that an idle process burns nothing.
+const SPIN: Duration = Duration::from_micros(100);
 
 type Task = *const (dyn Fn(usize) + Sync);
 
@@ -28,6 +31,11 @@ struct Shared {
     job: Mutex<Option<Job>>,
     wake: Condvar,
     parked: AtomicUsize,
+    /// Whether the caller of `run` sleeps until `running` is zero.
+    awaited: AtomicBool,
+    finished: Mutex<()>,
+    done: Condvar,
+    places: Places,
 }
 
 /// A fixed set of threads that run the tasks of one data-parallel loop at a time.
@@ -53,12 +61,16 @@ impl Pool {
             job: Mutex::new(None),
             wake: Condvar::new(),
             parked: AtomicUsize::new(0),
+            awaited: AtomicBool::new(false),
+            finished: Mutex::new(()),
+            done: Condvar::new(),
+            places: Places::new(threads),
         });
         for index in 1..threads {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
                 .name(format!("swift-worker-{index}"))
-                .spawn(move || worker(&shared))
+                .spawn(move || worker(&shared, index))
                 .expect("the operating system refused to start a worker thread");
         }
         Self { shared, threads, entry: Mutex::new(()) }
@@ -97,6 +109,7 @@ impl Pool {
         }
         let _entry = lock(&self.entry);
         let shared = &*self.shared;
+        shared.places.note(0);
         // SAFETY: only the lifetime is erased; `run` does not return before `running` is zero and the
         // job is withdrawn, so no worker can touch the closure afterwards.
         let erased: Task = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), Task>(task) };
@@ -113,15 +126,7 @@ impl Pool {
         drain(shared, task, tasks);
         // Withdraw the job, then wait for workers that took a share.
         *lock(&shared.job) = None;
-        let start = Instant::now();
-        while shared.running.load(Ordering::Acquire) > 0 {
-            // A worker that lost its core to another program needs one back more than this thread needs to wait.
-            if start.elapsed() > SPIN {
-                std::thread::yield_now();
-            } else {
-                std::hint::spin_loop();
-            }
-        }
+        shared.await_workers();
         assert!(!shared.panicked.load(Ordering::Relaxed), "a task of the thread pool panicked");
     }
 
@@ -137,7 +142,35 @@ impl Pool {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Returns when no worker holds a share of the job.
+    fn await_workers(&self) {
+        let start = Instant::now();
+        while self.running.load(Ordering::SeqCst) > 0 {
+            if start.elapsed() < SPIN {
+                std::hint::spin_loop();
+                continue;
+            }
+            let mut guard = lock(&self.finished);
+            self.awaited.store(true, Ordering::SeqCst);
+            while self.running.load(Ordering::SeqCst) > 0 {
+                guard = self.done.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            }
+            self.awaited.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// A worker ends its share. Either it sees that the caller sleeps, or the caller sees that nobody runs.
+    fn leave(&self) {
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        if self.awaited.load(Ordering::SeqCst) {
+            let _guard = lock(&self.finished);
+            self.done.notify_all();
+        }
+    }
 }
 
 fn drain(shared: &Shared, task: &(dyn Fn(usize) + Sync), tasks: usize) {
@@ -154,8 +187,9 @@ fn drain(shared: &Shared, task: &(dyn Fn(usize) + Sync), tasks: usize) {
     INSIDE.with(|inside| inside.set(false));
 }
 
-fn worker(shared: &Shared) {
+fn worker(shared: &Shared, index: usize) {
     let mut seen = 0;
+    let mut moved = None;
     loop {
         let start = Instant::now();
         while shared.epoch.load(Ordering::Acquire) == seen {
@@ -163,7 +197,7 @@ fn worker(shared: &Shared) {
                 let mut job = lock(&shared.job);
                 shared.parked.fetch_add(1, Ordering::Relaxed);
                 while shared.epoch.load(Ordering::Acquire) == seen {
-                    job = shared.wake.wait(job).unwrap_or_else(std::sync::PoisonError::into_inner);
+                    job = shared.wake.wait(job).unwrap_or_else(PoisonError::into_inner);
                 }
                 shared.parked.fetch_sub(1, Ordering::Relaxed);
                 break;
@@ -172,6 +206,7 @@ fn worker(shared: &Shared) {
                 std::hint::spin_loop();
             }
         }
+        shared.places.part(index, &mut moved);
         let taken = {
             let job = lock(&shared.job);
             seen = shared.epoch.load(Ordering::Acquire);
@@ -184,7 +219,7 @@ fn worker(shared: &Shared) {
             // SAFETY: `running` was raised under the lock while the job was published, so the caller
             // of `run` still waits and the closure is alive.
             drain(shared, unsafe { &*task }, tasks);
-            shared.running.fetch_sub(1, Ordering::AcqRel);
+            shared.leave();
         }
     }
 }

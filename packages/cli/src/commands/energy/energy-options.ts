@@ -1,4 +1,20 @@
-import type { OptionTable } from '@swift/spec'
+import type { OptionDefinition, OptionTable } from '@swift/spec'
+
+/** What carbon is derived from, wherever a command derives it. */
+export const carbonOptions: Readonly<Record<'zone' | 'pue', OptionDefinition>> = {
+  zone: {
+    type: 'string',
+    derived: 'SWIFT_CARBON_ZONE, else the world',
+    description: 'Country or grid zone of the carbon factor, e.g. DEU, USA-CAMX.',
+  },
+  pue: {
+    type: 'number',
+    default: 1,
+    minimum: 1,
+    maximum: 10,
+    description: 'Power usage effectiveness of the building; only derived figures use it.',
+  },
+}
 
 /** Options of all actions of `swift energy`; each action says which it reads. */
 export const energyOptions: OptionTable = {
@@ -13,11 +29,7 @@ export const energyOptions: OptionTable = {
     default: false,
     description: 'report: set two runs against each other, row by row: swift energy report --compare A B.',
   },
-  zone: {
-    type: 'string',
-    derived: 'SWIFT_CARBON_ZONE, else the world',
-    description: 'Country or grid zone of the carbon factor, e.g. DEU, USA-CAMX.',
-  },
+  zone: carbonOptions.zone,
   carbon: {
     type: 'string',
     derived: 'SWIFT_CARBON_PROVIDER, else static',
@@ -30,13 +42,7 @@ export const energyOptions: OptionTable = {
     default: false,
     description: 'Use the built-in yearly factor, and say so, where the provider fails. Without it that is an error.',
   },
-  pue: {
-    type: 'number',
-    default: 1,
-    minimum: 1,
-    maximum: 10,
-    description: 'Power usage effectiveness of the building; only derived figures use it.',
-  },
+  pue: carbonOptions.pue,
   price: { type: 'string', description: 'Price of a kWh with its currency, e.g. 0.30EUR.' },
   water: {
     type: 'number',

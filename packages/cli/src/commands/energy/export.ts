@@ -5,6 +5,13 @@ import { printJson, printLine } from '../../output/output.ts'
 import { ledgerFolder, tokensOf } from './ledger-folder.ts'
 import { reportOptions } from './report-options.ts'
 
+/** Wall clock of the last commit. */
+async function endOf(folder: string): Promise<Date> {
+  const { Ledger } = await import('@swift/energy')
+  const { parts } = await Ledger.series(folder, { maximumPoints: 1 })
+  return new Date(parts.at(-1)?.endedUnixMs ?? Date.now())
+}
+
 async function render(folder: string, values: CommandCall['values']): Promise<string> {
   const energy = await import('@swift/energy')
   const totals = energy.Ledger.read(folder)
@@ -17,7 +24,10 @@ async function render(folder: string, values: CommandCall['values']): Promise<st
     case 'prometheus':
       return energy.prometheusText(totals)
     case 'codecarbon':
-      return energy.codecarbonCsv(totals, await report())
+      if (totals.energy.measured === undefined) {
+        process.stderr.write('nothing was measured: the energy and emissions columns are empty\n')
+      }
+      return energy.codecarbonCsv(totals, await report(), { when: await endOf(folder) })
     case 'sci':
     case 'sci-markdown': {
       const tokens = await tokensOf(folder, values)

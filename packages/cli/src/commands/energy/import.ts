@@ -52,7 +52,7 @@ export async function importCodecarbon({ positionals, output }: CommandCall): Pr
         kilowattHours(run.cpuKilowattHours),
         kilowattHours(run.gpuKilowattHours),
         kilowattHours(run.ramKilowattHours),
-        `${formatNumber(run.emissionsGrams)} gCO2e`,
+        run.emissionsGrams === undefined ? 'unavailable' : `${formatNumber(run.emissionsGrams)} gCO2e`,
       ]),
     ]),
   )

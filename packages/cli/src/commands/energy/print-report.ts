@@ -70,11 +70,21 @@ export function sourceLines(report: EnergyReport): string[] {
   ]
 }
 
+/** 0.001 kWh: a smaller run is easier to read in joules. */
+const smallNanojoules = 3_600_000_000_000n
+
+/** Whether the machine used so little that joules read better than kilowatt-hours. */
+export function isSmall({ machine }: EnergyReport): boolean {
+  const { measured, modelled } = machine.energy
+  return (measured?.nanojoules ?? 0n) + (modelled?.nanojoules ?? 0n) < smallNanojoules
+}
+
 /** Prints a report as a table, with everything that is needed to judge its numbers. */
 export function printReport(report: EnergyReport, tokens: number | undefined, notes: readonly LedgerNote[] = []): void {
+  const unit = isSmall(report) ? 'J' : 'kWh'
   const row = ({ key, energy, carbon }: EnergyReport['phases'], of?: number): string[] => [
     key,
-    formatEnergySplit(energy),
+    formatEnergySplit(energy, { unit }),
     formatCarbonSplit(carbon),
     of === undefined ? '' : formatJoulesPerToken(energy, of),
   ]

@@ -10,7 +10,7 @@ import { printError } from '../../output/print-error.ts'
 import { reportOptions } from './report-options.ts'
 import { parsePowerLimits, setPowerLimits, type PowerLimits } from './power-limits.ts'
 import { waitForLowCarbon } from './wait-for-low-carbon.ts'
-import { factorLines } from './print-report.ts'
+import { factorLines, isSmall } from './print-report.ts'
 
 /** Standard output is the command's own; what the meter says goes to standard error. */
 function say(text: string): void {
@@ -123,8 +123,8 @@ async function lines(
     ['command', words.join(' ')],
     ['exit code', String(code)],
     ['time', `${durationSeconds.toFixed(3)} s`],
-    ['machine', formatEnergySplit(machine.energy)],
-    ['', formatEnergySplit(machine.energy, { unit: 'J' })],
+    ['machine', formatEnergySplit(machine.energy, { unit: 'J' })],
+    ...(isSmall(report) ? [] : [['', formatEnergySplit(machine.energy)]]),
     ['', `exactly ${formatExactJoules(machine.energy)}`],
     [
       'command alone',
