@@ -44,11 +44,6 @@ export declare function meterVerify(folder: string): string
  */
 export declare function meterMerge(folders: readonly string[]): string
 /**
- * A ledger over time: `{ runId, startUnixMs, bucketMs, sources: [{ source, provenance, included, samples: [[unixMs,
- * nanojoules]] }], accounts: [{ account, measured, nanojoules: [] }] }`. Options: `{ rank = 0, buckets = 600 }` as JSON.
- */
-export declare function meterSeries(folder: string, options?: string | null): string
-/**
  * Compare a ledger with a meter's CSV file of (time in seconds or milliseconds since 1970, watts): `{ gain, offsetWatts,
  * residualWatts, residualPermille, pairs, lowWatts, highWatts }`. Throws `ERR_ENERGY_CALIBRATION`.
  */

@@ -151,9 +151,6 @@ export declare function meterNow(): string
 /** What the ledger in a folder holds, as JSON. */
 export declare function meterRead(folder: string, rank: number): string
 
-/** The ledger in a folder over time, as JSON; options as JSON. */
-export declare function meterSeries(folder: string, options?: string | undefined | null): string
-
 /** The sources of this machine, as JSON; nothing is started or written. */
 export declare function meterSources(powercapRoot?: string | undefined | null): string
 

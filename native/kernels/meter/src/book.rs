@@ -161,7 +161,9 @@ impl Book {
                 MarkRecord::Declare { token, path, track } => {
                     self.timeline.declare(token, path, track, self.sources.len())
                 }
-                MarkRecord::Mark { token, edge, monotonic_ns } => self.pending_marks.push_back((monotonic_ns, token, edge)),
+                MarkRecord::Mark { token, edge, monotonic_ns } => {
+                    self.pending_marks.push_back((monotonic_ns, token, edge))
+                }
             }
         }
         if self.pending_marks.len() > sorted_until {

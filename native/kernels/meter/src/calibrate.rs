@@ -1,11 +1,12 @@
 //! A ledger against a meter at the plug: the affine relation between what sensors say and what the machine draws.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
 
 use crate::error::{MeterError, Result};
-use crate::series::{SeriesOptions, series};
+use crate::journal::gains::{GainPoint, GainSeries, gains};
 
 /// Pairs needed: fewer give a line through noise.
 const FEWEST_PAIRS: usize = 10;
@@ -97,35 +98,45 @@ pub fn parse_meter(text: &str) -> Result<Vec<(f64, f64)>> {
     Ok(rows)
 }
 
-/// Compare the included sources of a ledger with a meter's file, second by second.
+/// Length of the stretches that are compared: a commit's, and longer ones where the run has enough of them, because a
+/// counter's last move may lie a little before the commit that holds it.
+fn stretch_ms(metered_ms: u64) -> u64 {
+    if metered_ms >= 300_000 { 5000 } else { 900 }
+}
+
+/// Compare the included sources of a ledger with a meter's file, stretch by stretch.
 ///
 /// # Errors
-/// `ERR_ENERGY_CALIBRATION`, `ERR_LEDGER_IO`, and those of [`series`].
+/// `ERR_ENERGY_CALIBRATION`, `ERR_LEDGER_IO`, and those of [`gains`].
 pub fn calibrate(folder: &Path, csv: &Path, rank: u32) -> Result<Calibration> {
     let text = std::fs::read_to_string(csv).map_err(|error| MeterError::io("read the meter's file", csv, &error))?;
     let meter = parse_meter(&text)?;
-    let shown = series(folder, &SeriesOptions { rank, buckets: 100_000 })?;
-    let mut sums: std::collections::BTreeMap<u64, (usize, f64, f64, f64)> = std::collections::BTreeMap::new();
-    let included: Vec<_> = shown.sources.iter().filter(|source| source.included).collect();
-    for source in &included {
-        for pair in source.samples.windows(2) {
-            let [(from, before), (to, after)] = [&pair[0], &pair[1]];
-            let joules = |text: &str| text.parse::<f64>().unwrap_or(f64::NAN) / 1e9;
-            let watts = (joules(after) - joules(before)) / ((to - from) as f64 / 1000.0).max(1e-3);
-            // A bucket without a sample is a gap; its neighbours do not stand for it.
-            if to - from < 2 * shown.bucket_ms {
-                let sum = sums.entry((to - shown.start_unix_ms) / shown.bucket_ms).or_default();
-                *sum = (sum.0 + 1, sum.1 + watts, *from as f64, *to as f64);
-            }
+    let GainSeries { points, .. } = gains(folder, rank, 100_000)?;
+    let used: BTreeSet<usize> = points.iter().flat_map(|point| &point.gains).map(|gain| gain.source).collect();
+    let longest = stretch_ms(points.iter().map(|point| point.end_unix_ms - point.start_unix_ms).sum());
+    let mut pairs = Vec::new();
+    let mut next = 0;
+    while let Some(first) = points.get(next) {
+        let same = points[next..]
+            .iter()
+            .take_while(|point| point.part == first.part && point.start_unix_ms < first.start_unix_ms + longest);
+        let stretch = &points[next..next + same.count().max(1)];
+        next += stretch.len();
+        let (start, end) = (first.start_unix_ms as f64, stretch.last().map_or(0, |last| last.end_unix_ms) as f64);
+        // A stretch without energy of a source is a gap of it: its neighbours do not stand for it.
+        let complete =
+            |point: &GainPoint| used.iter().all(|source| point.gains.iter().any(|gain| gain.source == *source));
+        if end - start < 500.0 || !stretch.iter().all(complete) {
+            continue;
+        }
+        let gained = stretch.iter().flat_map(|point| &point.gains);
+        let nanojoules: i128 = gained.map(|gain| gain.nanojoules.parse::<i128>().unwrap_or(0)).sum();
+        let inside: Vec<f64> = meter.iter().filter(|row| row.0 > start && row.0 <= end).map(|row| row.1).collect();
+        if !inside.is_empty() {
+            let watts = nanojoules as f64 / 1e6 / (end - start);
+            pairs.push((watts, inside.iter().sum::<f64>() / inside.len() as f64));
         }
     }
-    let complete = sums.into_values().filter(|(sources, ..)| *sources == included.len());
-    let pairs: Vec<(f64, f64)> = complete
-        .filter_map(|(_, ledger, start, end)| {
-            let inside: Vec<f64> = meter.iter().filter(|row| row.0 > start && row.0 <= end).map(|row| row.1).collect();
-            (!inside.is_empty()).then(|| (ledger, inside.iter().sum::<f64>() / inside.len() as f64))
-        })
-        .collect();
     fit(&pairs)
 }
 

@@ -87,7 +87,8 @@ impl Intake {
         self.others.complete(&mut self.usages);
         let mut readings = self.readings.drain(..);
         let mut taken = 0;
-        for (Waiting { unix_ms, end }, UsageReading { usage, .. }) in self.waiting.drain(..).zip(self.usages.drain(..)) {
+        for (Waiting { unix_ms, end }, UsageReading { usage, .. }) in self.waiting.drain(..).zip(self.usages.drain(..))
+        {
             self.one.extend(readings.by_ref().take(end - taken));
             taken = end;
             for (index, model) in &mut self.models {

@@ -40,7 +40,6 @@ pub mod registry;
 pub mod regression;
 pub mod resume;
 pub mod sampler;
-pub mod series;
 pub mod simulate;
 pub mod source;
 pub mod source_book;

@@ -84,6 +84,8 @@ impl Shared {
 pub struct Requests {
     /// End after a last commit.
     pub stop: bool,
+    /// Take no samples but those that end, or that a snapshot needs.
+    pub held: bool,
     /// Sample soon.
     pub sample: bool,
     /// Commit soon and keep a snapshot under each of these tickets.
@@ -178,7 +180,8 @@ impl Meter {
         let core = Core::new(book, found.descriptors, start, segment_start, writer, &mut paths)?;
         let is_ready = baseline.is_done();
         let ring = seat.ring();
-        let (models, readers): (Vec<_>, Vec<_>) = readers.into_iter().enumerate().partition(|(_, reader)| reader.is_model());
+        let (models, readers): (Vec<_>, Vec<_>) =
+            readers.into_iter().enumerate().partition(|(_, reader)| reader.is_model());
         let shared = Arc::new(Shared {
             core: Mutex::new(core),
             paths: Mutex::new(paths),
@@ -278,6 +281,13 @@ impl Meter {
 
     fn request_sample(&self) {
         lock(&self.shared.requests).sample = true;
+        self.shared.bell.notify_all();
+    }
+
+    /// Take no samples and make no commits for a while, or go on: the first sample afterwards covers the time. For
+    /// measuring what sampling itself costs.
+    pub fn hold_sampling(&self, held: bool) {
+        lock(&self.shared.requests).held = held;
         self.shared.bell.notify_all();
     }
 

@@ -71,8 +71,7 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn at(ms: u64, process_ms: u64, busy_ms: Option<u64>) -> UsageReading {
-        let usage =
-            MachineUsage { monotonic_ns: ms * MS, process_cpu_ns: process_ms * MS, ..MachineUsage::default() };
+        let usage = MachineUsage { monotonic_ns: ms * MS, process_cpu_ns: process_ms * MS, ..MachineUsage::default() };
         UsageReading { usage, busy_ns: busy_ms.map(|busy| busy * MS) }
     }
 

@@ -55,6 +55,10 @@ fn wait(shared: &Shared, deadline_ns: u64, earliest_ns: u64) -> Wanted {
     let mut requests = lock(&shared.requests);
     loop {
         let now = monotonic_nanoseconds();
+        if requests.held && !requests.stop && requests.snapshots.is_empty() {
+            requests = shared.bell.wait(requests).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        }
         let wanted = requests.stop || !requests.snapshots.is_empty() || (requests.sample && now >= earliest_ns);
         if wanted || now >= deadline_ns {
             let feed = std::mem::take(&mut requests.sample);

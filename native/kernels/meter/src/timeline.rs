@@ -120,15 +120,7 @@ impl Timeline {
         let mut amounts = self.spare.take().map_or_else(Vec::new, |spare| spare.amounts);
         amounts.clear();
         amounts.resize(sources, Amounts::default());
-        let instance = Instance {
-            path,
-            track,
-            parent: None,
-            begin_ns: None,
-            end_ns: None,
-            estimated: false,
-            amounts,
-        };
+        let instance = Instance { path, track, parent: None, begin_ns: None, end_ns: None, estimated: false, amounts };
         self.instances.insert(token, instance);
     }
 

@@ -64,6 +64,26 @@ fn the_stated_interval_holds_the_truth_on_every_layout() {
 }
 
 #[test]
+fn slow_ramps_widen_the_interval_of_every_class_until_it_holds_the_truth() {
+    let results: Vec<ReplayResult> = (0..2)
+        .flat_map(|part| {
+            run(1000.0, 100.0, move |options| {
+                options.ramp_ms = 50.0;
+                options.seed += part * SEEDS;
+            })
+        })
+        .collect();
+    for class in 0..4 {
+        let of = || results.iter().map(|result| &result.classes[class]);
+        let inside = of().filter(|class| class.is_covered()).count();
+        let width = of().map(|class| class.half_width / class.truth).sum::<f64>() / results.len() as f64;
+        assert!(inside * 10 >= results.len() * 9, "class {class}: {inside} of {}, ± {width}", results.len());
+        // Phases of 50, 280, 550 and 120 ms.
+        assert!(width < [0.15, 0.02, 0.01, 0.03][class], "class {class}: ± {width} says nothing");
+    }
+}
+
+#[test]
 fn steps_locked_to_the_counter_are_told_apart_by_nobody_and_it_says_so() {
     let results = run(1000.0, 100.0, |options| options.length_jitter = 0.0);
     assert!(results.iter().any(|result| result.fit.as_ref().unwrap().condition > 150.0));

@@ -3,28 +3,11 @@
 mod support;
 
 use support::{FakeTree, INTEL_UNIT, JOULE, MILLISECOND, VirtualMeter};
-
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
-
-const PATHS: [&str; 7] = [
-    "load",
-    "train",
-    "train/epoch:0",
-    "train/epoch:0/forward",
-    "train/epoch:0/backward",
-    "train/epoch:1/forward",
-    "eval",
-];
+use swift_meter::simulate::Numbers;
+use swift_meter::simulate::conservation::PATHS;
 
 fn run_once(seed: u64) {
-    let mut numbers = Numbers(seed);
+    let mut numbers = Numbers::new(seed);
     let mut tree = FakeTree::new(&format!("property-{seed}"));
     let modulus = INTEL_UNIT << 32;
     tree.zone("intel-rapl:0", "package-0", INTEL_UNIT, modulus - u128::from(numbers.below(50)) * JOULE);

@@ -3,42 +3,13 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use support::{FakeTree, INTEL_UNIT, folder};
+use support::{folder, one_package_tree, record};
+use swift_meter::Resume;
 use swift_meter::journal::folder::segments;
 use swift_meter::journal::gains::{GainSeries, gains};
 use swift_meter::journal::state::{LedgerState, Snapshot};
 use swift_meter::journal::verify::read_state;
-use swift_meter::{Edge, Meter, MeterOptions, Resume, mark_now};
-
-/// A short run in a folder: a few phases, a few commits.
-fn record(directory: &Path, tree: &mut FakeTree, resume: Resume, watts: u128) -> LedgerState {
-    let options = MeterOptions {
-        directory: directory.to_owned(),
-        run_id: "run".to_owned(),
-        resume,
-        sample_period_ms: 10,
-        commit_ms: 20,
-        idle_seconds: 0.0,
-        exclusive: true,
-        powercap_root: Some(tree.root.to_path_buf()),
-        sync: false,
-        ..MeterOptions::default()
-    };
-    let mut meter = Meter::open(&options).unwrap();
-    let path = meter.intern("train/forward").unwrap();
-    for _ in 0..4 {
-        let token = meter.declare(path, 0).unwrap();
-        mark_now(token, Edge::Begin);
-        std::thread::sleep(std::time::Duration::from_millis(25));
-        tree.zones[0].total += watts * 25_000_000;
-        tree.zones[0].show();
-        mark_now(token, Edge::End);
-    }
-    meter.close().unwrap();
-    meter.state()
-}
 
 #[test]
 fn gains_add_up_to_the_balances_also_over_rework_and_a_cut() {
@@ -58,8 +29,7 @@ fn gains_add_up_to_the_balances_also_over_rework_and_a_cut() {
     };
 
     let directory = folder("gains");
-    let mut tree = FakeTree::new("gains-tree");
-    tree.zone("intel-rapl:0", "package-0", INTEL_UNIT, 0);
+    let mut tree = one_package_tree("gains-tree");
     let checkpoint = Snapshot::from(&record(&directory, &mut tree, Resume::Auto, 100));
     record(&directory, &mut tree, Resume::Auto, 50);
     record(&directory, &mut tree, Resume::Checkpoint(checkpoint), 70);

@@ -4,48 +4,12 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use support::{FakeTree, INTEL_UNIT, folder};
+use support::{folder, one_package_tree as tree, options, record};
 use swift_meter::journal::folder::segments;
 use swift_meter::journal::replay::replay;
 use swift_meter::journal::state::LedgerState;
 use swift_meter::journal::verify::{read_state, verify};
 use swift_meter::{Edge, Meter, MeterOptions, Resume, mark_now};
-
-fn options(directory: &Path, tree: &FakeTree) -> MeterOptions {
-    MeterOptions {
-        directory: directory.to_owned(),
-        run_id: "run".to_owned(),
-        sample_period_ms: 10,
-        commit_ms: 20,
-        idle_seconds: 0.0,
-        exclusive: true,
-        powercap_root: Some(tree.root.to_path_buf()),
-        sync: false,
-        ..MeterOptions::default()
-    }
-}
-
-fn tree(name: &str) -> FakeTree {
-    let mut tree = FakeTree::new(name);
-    tree.zone("intel-rapl:0", "package-0", INTEL_UNIT, 0);
-    tree
-}
-
-/// A short run in a folder: a few phases, a few commits.
-fn record(directory: &Path, tree: &mut FakeTree, resume: Resume, watts: u128) -> LedgerState {
-    let mut meter = Meter::open(&MeterOptions { resume, ..options(directory, tree) }).unwrap();
-    let path = meter.intern("train/forward").unwrap();
-    for _ in 0..4 {
-        let token = meter.declare(path, 0).unwrap();
-        mark_now(token, Edge::Begin);
-        std::thread::sleep(std::time::Duration::from_millis(25));
-        tree.zones[0].total += watts * 25_000_000;
-        tree.zones[0].show();
-        mark_now(token, Edge::End);
-    }
-    meter.close().unwrap();
-    meter.state()
-}
 
 fn only_segment(directory: &Path) -> (PathBuf, Vec<u8>) {
     let names = segments(directory).unwrap();

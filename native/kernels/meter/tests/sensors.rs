@@ -7,7 +7,7 @@ use std::path::Path;
 
 use support::{FakeTree, INTEL_UNIT, folder};
 use swift_meter::calibrate::calibrate;
-use swift_meter::series::{SeriesOptions, series};
+use swift_meter::journal::gains::gains;
 use swift_meter::simulate::segment::{SegmentOptions, write_segment};
 use swift_meter::source::discover::{DiscoverOptions, Discovery, discover};
 use swift_meter::source::{Provenance, Scope, SourceState};
@@ -90,12 +90,11 @@ fn a_meter_at_the_plug_gives_gain_and_offset() {
     let root = folder("calibrate");
     write_segment(&root, &SegmentOptions { samples: 900, ..SegmentOptions::default() }).unwrap();
     // A meter that sees 1.25 times the ledger and 30 W more, at the same seconds.
-    let shown = series(&root, &SeriesOptions { buckets: 100_000, ..SeriesOptions::default() }).unwrap();
     let mut csv = "time,watts\n".to_owned();
-    for pair in shown.sources[0].samples.windows(2) {
-        let joules = (pair[1].1.parse::<f64>().unwrap() - pair[0].1.parse::<f64>().unwrap()) / 1e9;
-        let watts = joules * 1000.0 / (pair[1].0 - pair[0].0) as f64;
-        writeln!(csv, "{},{}", pair[1].0, 1.25 * watts + 30.0).unwrap();
+    for point in gains(&root, 0, 100_000).unwrap().points {
+        let joules: f64 = point.gains.iter().map(|gain| gain.nanojoules.parse::<f64>().unwrap() / 1e9).sum();
+        let watts = joules * 1000.0 / (point.end_unix_ms - point.start_unix_ms) as f64;
+        writeln!(csv, "{},{}", point.end_unix_ms, 1.25 * watts + 30.0).unwrap();
     }
     let path = root.join("meter.csv");
     std::fs::write(&path, csv).unwrap();

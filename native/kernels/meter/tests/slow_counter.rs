@@ -2,14 +2,8 @@
 
 mod support;
 
-use support::{FakeTree, INTEL_UNIT, JOULE, MILLISECOND, VirtualMeter};
+use support::{JOULE, MILLISECOND, VirtualMeter, one_package_tree};
 use swift_meter::simulate::Numbers;
-
-fn one_package(name: &str) -> VirtualMeter {
-    let mut tree = FakeTree::new(name);
-    tree.zone("intel-rapl:0", "package-0", INTEL_UNIT, 0);
-    VirtualMeter::new(tree)
-}
 
 /// Let `from` to `to` pass with a reading every 10 ms, whatever happens meanwhile.
 fn read_until(meter: &mut VirtualMeter, to: u64) {
@@ -25,7 +19,7 @@ fn read_until(meter: &mut VirtualMeter, to: u64) {
 
 #[test]
 fn a_leap_at_the_end_of_each_phase_is_that_phases_energy() {
-    let mut meter = one_package("leap");
+    let mut meter = VirtualMeter::new(one_package_tree("leap"));
     let mut numbers = Numbers::new(3);
     for _ in 0..120 {
         // Nobody for up to 60 ms, then a phase of 30 ms, whose joule the counter shows at its end.
@@ -47,7 +41,7 @@ fn a_leap_at_the_end_of_each_phase_is_that_phases_energy() {
 
 #[test]
 fn readings_between_two_moves_are_no_samples() {
-    let mut meter = one_package("rest");
+    let mut meter = VirtualMeter::new(one_package_tree("rest"));
     let phase = meter.begin("steady", 0, 0);
     for _ in 0..50 {
         for _ in 0..4 {

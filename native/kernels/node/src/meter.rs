@@ -160,14 +160,6 @@ pub fn meter_merge(folders: Vec<String>) -> Result<String> {
     to_json(&swift_meter::merge::merge(&folders).map_err(to_error)?)
 }
 
-/// The ledger in a folder over time, as JSON; options as JSON.
-#[napi]
-pub fn meter_series(folder: String, options: Option<String>) -> Result<String> {
-    let options = options.map_or_else(|| Ok(Default::default()), |text| serde_json::from_str(&text));
-    let options = options.map_err(|error| napi::Error::new("ERR_LEDGER_OPTION", error.to_string()))?;
-    to_json(&swift_meter::series::series(folder.as_ref(), &options).map_err(to_error)?)
-}
-
 /// Compare a ledger with a meter's CSV file (time, watts); the affine fit as JSON.
 #[napi]
 pub fn meter_calibrate(folder: String, csv: String, rank: u32) -> Result<String> {

@@ -138,7 +138,7 @@ describe('a run folder with something wrong', () => {
     const path = await copy('flipped')
     const file = await segment(path)
     const bytes = await readFile(file)
-    const at = Math.floor(bytes.length * 0.7)
+    const at = Math.floor(bytes.length * 0.9)
     bytes[at] = (bytes[at] ?? 0) ^ 0x40
     await writeFile(file, bytes)
     const run = await read(path)

@@ -1,11 +1,12 @@
 //! The ledger's own figures: `cargo run --release -p swift-meter --example ledger_bench -- [--json] [--quick] [PART …]`.
-//! Parts: conservation, vectors, classes, marks, bytes, load, merge; all of them without a name.
+//! Parts: conservation, vectors, classes, marks, bytes, load, overhead, merge; all of them without a name.
 //!
 //! Each result has a value, and the limit it is held to where there is one; timings depend on the machine and its load.
 
 #[path = "../../tests/support/gpu.rs"]
 mod gpu;
 mod measure;
+mod overhead;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 #[path = "../../tests/support/vectors.rs"]

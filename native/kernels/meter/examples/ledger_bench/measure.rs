@@ -13,13 +13,16 @@ use swift_meter::simulate::segment::{SegmentOptions, segment, write_segment};
 use swift_meter::simulate::trace::{TRAINING_STEP, TraceOptions};
 use swift_meter::{Meter, MeterOptions};
 
-use crate::{Figure, gpu, support, vectors};
+use crate::{Figure, gpu, overhead, support, vectors};
+
+/// The layout with the slowest ramps, counted with the first.
+const SLOW_RAMPS: usize = 4;
 
 /// What makes a layout different from the first.
 type Change = dyn Fn(&mut TraceOptions, &mut CounterOptions);
 
 /// What can be measured alone.
-pub const PARTS: [&str; 7] = ["conservation", "vectors", "classes", "marks", "bytes", "load", "merge"];
+pub const PARTS: [&str; 8] = ["conservation", "vectors", "classes", "marks", "bytes", "load", "overhead", "merge"];
 
 /// The named parts; `quick` for a look.
 pub fn all(quick: bool, parts: &[&str]) -> Vec<Figure> {
@@ -30,6 +33,7 @@ pub fn all(quick: bool, parts: &[&str]) -> Vec<Figure> {
         "marks" => marks(if quick { 20_000 } else { 500_000 }),
         "bytes" => vec![bytes_per_sample()],
         "load" => sampler_load(if quick { 2 } else { 20 }),
+        "overhead" => overhead::overhead(if quick { 10 } else { 85 }),
         "merge" => merging(if quick { 100 } else { 1000 }),
         other => unreachable!("{other} is not a part"),
     };
@@ -102,8 +106,36 @@ fn class_sums(seeds: u64) -> Vec<Figure> {
         &|trace, counter| (trace.step_ms, counter.period_ms) = (200.0, 20.0),
         &|trace, _| trace.ramp_ms = 1.0,
     ];
-    let mut results = main.clone();
-    layouts.iter().for_each(|layout| results.extend(run(layout)));
+    let mut by_layout = vec![main.clone()];
+    by_layout.extend(layouts.iter().map(|layout| run(layout)));
+    let inside = |results: &[ReplayResult], class: usize| {
+        let inside = results.iter().filter(|result| result.classes[class].is_covered()).count();
+        inside as f64 * 100.0 / results.len() as f64
+    };
+    let width = |results: &[ReplayResult], class: usize| {
+        let widths = results.iter().map(|result| result.classes[class].half_width / result.classes[class].truth);
+        widths.sum::<f64>() * 100.0 / results.len() as f64
+    };
+    let all: Vec<ReplayResult> = by_layout.iter().flatten().cloned().collect();
+    for (name, results) in [
+        ("truth in interval, worst class of all", &all),
+        ("truth in interval, worst at ramps of 50 ms", &by_layout[SLOW_RAMPS]),
+    ] {
+        let worst = (0..4).map(|class| inside(results, class)).fold(100.0, f64::min);
+        let widths = [0, 3, 1, 2].map(|class| {
+            let length = ["50", "280", "550", "120"][class];
+            format!("{length} ms ± {:.2} %", width(results, class))
+        });
+        let detail = format!("{} replays; mean half-widths {}", results.len(), widths.join(", "));
+        figures.push(Figure::floor(name, "%", worst, 90.0, detail));
+    }
+    for (class, name) in
+        [(0, "half-width, 50 ms phases"), (3, "half-width, 120 ms phases"), (1, "half-width, 280 ms phases")]
+    {
+        let detail = "95 % interval of the class sum, counter every 100 ms, steps of 1 s, ramps of 10 ms".to_owned();
+        figures.push(Figure::new(name, "%", width(&main, class), None, detail));
+    }
+    let results: Vec<ReplayResult> = by_layout.into_iter().flatten().collect();
     let (asked, inside) = results.iter().fold((0, 0), |(a, b), result| (a + result.spans.0, b + result.spans.1));
     let classes = results.iter().flat_map(|result| &result.classes);
     let covered = classes.clone().filter(|class| class.is_covered()).count();
@@ -158,7 +190,7 @@ fn bytes_per_sample() -> Figure {
 }
 
 /// CPU time of every thread of this process by its name, from the scheduler's own sum in nanoseconds.
-fn cpu_by_thread() -> std::collections::BTreeMap<String, u64> {
+pub fn cpu_by_thread() -> std::collections::BTreeMap<String, u64> {
     let mut found = std::collections::BTreeMap::new();
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return found };
     for task in tasks.filter_map(|task| Some(task.ok()?.path())) {

@@ -59,18 +59,7 @@ pub struct Replay {
     pub findings: Vec<Finding>,
 }
 
-/// Sees every good commit of a segment while it is read.
-pub trait Observer {
-    /// A commit, with the samples before it and the names of the accounts so far.
-    fn commit(&mut self, header: &Header, accounts: &[String], samples: &[Sample], commit: &Commit);
-}
-
-impl Observer for () {
-    fn commit(&mut self, _header: &Header, _accounts: &[String], _samples: &[Sample], _commit: &Commit) {}
-}
-
-struct Reader<'a> {
-    observer: &'a mut dyn Observer,
+struct Reader {
     name: String,
     accounts: Vec<String>,
     balances: BTreeMap<(usize, usize), Balance>,
@@ -83,7 +72,7 @@ struct Reader<'a> {
     replay: Replay,
 }
 
-impl Reader<'_> {
+impl Reader {
     fn find(&mut self, code: &'static str, invariant: &'static str, message: String) {
         let segment = self.name.clone();
         self.replay.findings.push(Finding { code, invariant, segment, message });
@@ -107,7 +96,6 @@ impl Reader<'_> {
         }
         self.replay.hash = chain(&self.replay.hash, bytes);
         let samples = std::mem::take(&mut self.pending);
-        self.observer.commit(&self.replay.header, &self.accounts, &samples, commit);
         for sample in samples {
             self.replay.samples += 1;
             match self.counts.get_mut(sample.source as usize) {
@@ -211,14 +199,6 @@ fn holds_frame_later(bytes: &[u8]) -> bool {
 /// # Errors
 /// `ERR_LEDGER_SEGMENT` when its first frame is not a header of a known format.
 pub fn replay(bytes: &[u8], name: &str) -> Result<Replay> {
-    replay_with(bytes, name, &mut ())
-}
-
-/// [`replay`] with someone looking on.
-///
-/// # Errors
-/// Those of [`replay`].
-pub fn replay_with(bytes: &[u8], name: &str, observer: &mut dyn Observer) -> Result<Replay> {
     let unreadable = |what: String| {
         MeterError::new(
             "ERR_LEDGER_SEGMENT",
@@ -244,7 +224,6 @@ pub fn replay_with(bytes: &[u8], name: &str, observer: &mut dyn Observer) -> Res
     let mut state = header.carried.clone();
     state.segment = header.segment;
     let mut reader = Reader {
-        observer,
         name: name.to_owned(),
         accounts: Vec::new(),
         balances: BTreeMap::new(),

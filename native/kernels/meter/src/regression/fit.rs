@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::linear::{condition, non_negative};
 use super::row::{Cell, Row};
-use super::{CLASSES_FITTED, FEWEST_KNOTS, KNOTS};
+use super::{CLASSES_FITTED, KNOTS, RAMP_ENDS_NS, SHAPES};
 use crate::path_table::ClassId;
 use crate::token_hash::TokenMap;
 
@@ -23,8 +23,10 @@ const ROUNDS: usize = 4;
 /// What a window of rows says about powers.
 #[derive(Debug, Clone)]
 pub struct Fit {
-    /// Columns of each class; later knots share the last one.
+    /// Columns of each class.
     knots: usize,
+    /// Where each knot of a cell lies between them.
+    places: [Place; KNOTS],
     /// First column of each class.
     columns: TokenMap<ClassId, usize>,
     /// Watts by column.
@@ -45,6 +47,26 @@ pub struct Fit {
     gram: Vec<f64>,
     /// Weight of the ridge in it.
     ridge: f64,
+}
+
+/// A knot of a cell among the columns of a class: power there is linear between the column `left` and the next one.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    left: usize,
+    /// Weight of the next column.
+    right: f64,
+}
+
+fn places(shape: &[u8]) -> [Place; KNOTS] {
+    let at = |knot: u8| if knot == 0 { 0.0 } else { RAMP_ENDS_NS[usize::from(knot) - 1] as f64 };
+    std::array::from_fn(|knot| {
+        let left = shape.iter().rposition(|known| usize::from(*known) <= knot).unwrap_or(0);
+        let right = shape.get(left + 1).map_or(0.0, |next| {
+            let from = at(shape[left]);
+            (at(knot as u8) - from) / (at(*next) - from)
+        });
+        Place { left, right }
+    })
 }
 
 /// See [`Fit::lever`].
@@ -99,20 +121,25 @@ fn assign_columns<'a>(
 }
 
 impl Fit {
-    /// Fit the rows with as many knots as they call for; `None` while they are fewer than the unknowns.
-    pub fn new<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> Option<Self> {
+    /// Fit the rows with the shape of ramp that they call for; `None` while they are fewer than the unknowns. Beside it the
+    /// fit with the next richer shape, or the next poorer where there is none.
+    pub fn new<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> Option<(Self, Option<Self>)> {
         // Bayesian information criterion: another knot must earn its columns.
         let cost = |fit: &Self| {
             let count = fit.rows as f64;
             2.0 * count * fit.noise.ln() + fit.size() as f64 * count.ln()
         };
-        let fits = (FEWEST_KNOTS..=KNOTS).filter_map(|knots| Self::with_knots(rows.clone(), knots));
-        let mut best = fits.min_by(|a, b| cost(a).total_cmp(&cost(b)))?;
+        let mut fits: Vec<Self> = SHAPES.iter().filter_map(|shape| Self::with_shape(rows.clone(), shape)).collect();
+        let best = (0..fits.len()).min_by(|a, b| cost(&fits[*a]).total_cmp(&cost(&fits[*b])))?;
+        let beside = if best + 1 < fits.len() { Some(best + 1) } else { best.checked_sub(1) };
+        let beside = beside.map(|other| fits[other].clone());
+        let mut best = fits.swap_remove(best);
         best.condition = condition(&best.without_ridge(), best.size());
-        Some(best)
+        Some((best, beside))
     }
 
-    fn with_knots<'a>(rows: impl Iterator<Item = &'a Row> + Clone, knots: usize) -> Option<Self> {
+    fn with_shape<'a>(rows: impl Iterator<Item = &'a Row> + Clone, shape: &[u8]) -> Option<Self> {
+        let knots = shape.len();
         let (seconds, columns) = assign_columns(rows.clone(), knots);
         let size = columns.values().max().map_or(0, |last| last + knots);
         let count = rows.clone().count();
@@ -124,6 +151,7 @@ impl Fit {
         let (mean_power, mean_row) = (total / duration, total / count as f64);
         let mut fit = Self {
             knots,
+            places: places(shape),
             columns,
             powers: vec![mean_power; size],
             covariance: Vec::new(),
@@ -165,8 +193,12 @@ impl Fit {
         Some(fit)
     }
 
-    fn cell_column(&self, first: usize, cell: &Cell) -> usize {
-        first + usize::from(cell.knot).min(self.knots - 1)
+    /// The columns a cell's time falls to, with their parts of it.
+    fn times(&self, first: usize, cell: &Cell) -> impl Iterator<Item = (usize, f64)> + use<> {
+        let Place { left, right } = self.places[usize::from(cell.knot)];
+        let column = first + left;
+        let next = (right > 0.0).then_some((column + 1, cell.seconds * right));
+        std::iter::once((column, cell.seconds * (1.0 - right))).chain(next)
     }
 
     /// Columns of each class.
@@ -177,10 +209,11 @@ impl Fit {
     fn design(&self, row: &Row) -> Vec<(usize, f64)> {
         let mut design: Vec<(usize, f64)> = Vec::with_capacity(row.cells.len());
         for cell in &row.cells {
-            let column = self.cell_column(self.columns[&cell.class], cell);
-            match design.iter_mut().find(|(known, _)| *known == column) {
-                Some((_, time)) => *time += cell.seconds,
-                None => design.push((column, cell.seconds)),
+            for (column, seconds) in self.times(self.columns[&cell.class], cell) {
+                match design.iter_mut().find(|(known, _)| *known == column) {
+                    Some((_, time)) => *time += seconds,
+                    None => design.push((column, seconds)),
+                }
             }
         }
         design
@@ -251,7 +284,8 @@ impl Fit {
         let mut cells = Vec::with_capacity(row.cells.len());
         let mut shares = vec![0.0; row.shares.len()];
         for cell in &row.cells {
-            let energy = self.powers[self.cell_column(self.column(cell.class)?, cell)] * cell.seconds;
+            let times = self.times(self.column(cell.class)?, cell);
+            let energy = times.map(|(column, seconds)| self.powers[column] * seconds).sum();
             shares[cell.share as usize] += energy;
             cells.push(energy);
         }
@@ -264,7 +298,7 @@ impl Fit {
         let size = self.size();
         let mut all = vec![0.0; size];
         for cell in &row.cells {
-            all[self.cell_column(self.columns[&cell.class], cell)] += cell.seconds;
+            self.times(self.columns[&cell.class], cell).for_each(|(column, seconds)| all[column] += seconds);
         }
         let mut turned = vec![0.0; size];
         for column in (0..size).filter(|column| all[*column] != 0.0) {
@@ -290,7 +324,7 @@ impl Fit {
         for share in shares {
             part += estimate.shares[*share as usize];
             for cell in row.cells_of(*share as usize) {
-                times.push((self.cell_column(self.columns[&cell.class], cell), cell.seconds));
+                times.extend(self.times(self.columns[&cell.class], cell));
             }
         }
         // The part is whole·share; its gradient is scale·(whole·times − part·all).
@@ -324,7 +358,8 @@ impl Fit {
     ) -> f64 {
         gradient.iter_mut().zip(&lever.all).for_each(|(sum, time)| *sum -= lever.scale * part * time);
         for cell in row.cells.iter().filter(|cell| cell.class == class) {
-            gradient[self.cell_column(self.columns[&cell.class], cell)] += lever.scale * estimate.whole * cell.seconds;
+            self.times(self.columns[&cell.class], cell)
+                .for_each(|(column, seconds)| gradient[column] += lever.scale * estimate.whole * seconds);
         }
         self.own_variance(lever.scale, part, estimate.whole - part)
     }

@@ -13,14 +13,14 @@ pub mod row;
 pub mod window;
 
 /// Ends of the ramp segments, nanoseconds since the class took over; after the last one power is steady.
-pub const RAMP_ENDS_NS: [u64; 4] = [10_000_000, 30_000_000, 100_000_000, 250_000_000];
+pub const RAMP_ENDS_NS: [u64; 6] = [10_000_000, 30_000_000, 60_000_000, 100_000_000, 160_000_000, 250_000_000];
 
-/// Columns of one class at most: power at the start and at the end of each ramp segment. A fit takes as many as the
-/// residuals call for, at least [`FEWEST_KNOTS`].
+/// Columns of one class at most: power at the start and at the end of each ramp segment.
 pub const KNOTS: usize = RAMP_ENDS_NS.len() + 1;
 
-/// Columns of one class at least: power at 0 and 10 ms, and steady from 30 ms on.
-pub const FEWEST_KNOTS: usize = 3;
+/// Ramps a fit may have, by their knots; between two of them power is linear, after the last one steady. It takes the one
+/// that the residuals call for, and the next one says how far the shape that was taken may be off.
+pub const SHAPES: [&[u8]; 4] = [&[0, 1, 2], &[0, 1, 2, 4], &[0, 1, 2, 4, 6], &[0, 1, 2, 3, 4, 5, 6]];
 
 /// Rows that a fit looks back over: two minutes of a counter that moves every 100 ms.
 pub const WINDOW_ROWS: usize = 1200;

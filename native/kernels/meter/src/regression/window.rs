@@ -34,6 +34,8 @@ pub struct Window {
     since_fit: usize,
     /// Half-width of a class's sum over its energy in mixed rows.
     relative: BTreeMap<ClassId, f64>,
+    /// How far a class's energy is from what the ramp of another shape makes of it, over its energy.
+    shape: BTreeMap<ClassId, f64>,
 }
 
 fn to_nanojoules(joules: f64) -> u128 {
@@ -79,7 +81,7 @@ impl Window {
             self.rows.pop_front();
         }
         self.since_fit += 1;
-        self.since_fit >= (self.rows.len() / 2).clamp(SHORTEST_WAIT, LONGEST_WAIT)
+        self.since_fit >= self.rows.len().clamp(SHORTEST_WAIT, LONGEST_WAIT)
     }
 
     /// Fit again. The rows' parts by the new fit are [`Self::parts`]; [`Self::replace`] stores them.
@@ -89,9 +91,16 @@ impl Window {
         if !self.rows.iter().any(Row::is_mixed) {
             return false;
         }
-        let Some(fit) = Fit::new(self.rows.iter()) else {
+        let Some((fit, beside)) = Fit::new(self.rows.iter()) else {
             return false;
         };
+        self.shape.clear();
+        let other = beside.map(|beside| self.sums(&beside)).unwrap_or_default();
+        let shape = self.sums(&fit).into_iter().filter_map(|sum| {
+            let other = other.iter().find(|other| other.class == sum.class)?;
+            (sum.joules > 0.0).then(|| (sum.class, (other.joules / sum.joules - 1.0).abs()))
+        });
+        self.shape = shape.collect();
         self.relative = self.sums(&fit).iter().map(|sum| (sum.class, sum.relative_half_width())).collect();
         self.fit = Some(fit);
         true
@@ -137,7 +146,9 @@ impl Window {
             }
         }
         let finish = |(mut sum, gradient): (ClassSum, Vec<f64>)| {
-            sum.variance += fit.variance_along(&gradient);
+            // Ramps are curves: a shape with other knots errs differently, by about as much.
+            let shape = self.shape.get(&sum.class).map_or(0.0, |relative| relative * sum.joules);
+            sum.variance += fit.variance_along(&gradient) + shape * shape;
             sum
         };
         classes.into_values().map(finish).collect()

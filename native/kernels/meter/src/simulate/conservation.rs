@@ -32,7 +32,8 @@ pub struct ConservationResult {
     pub broken: u64,
 }
 
-const PATHS: [&str; 7] = [
+/// Phases of the random trees.
+pub const PATHS: [&str; 7] = [
     "load",
     "train",
     "train/epoch:0",

@@ -4,11 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use swift_meter::book::{Book, Tick};
+use swift_meter::journal::state::LedgerState;
 use swift_meter::mark_ring::{Edge, MarkRecord};
 use swift_meter::path_table::PathTable;
 use swift_meter::source::SourceReader;
 use swift_meter::source::discover::{DiscoverOptions, Discovery, discover};
 use swift_meter::usage::MachineUsage;
+use swift_meter::{Meter, MeterOptions, Resume, mark_now};
 
 /// A folder of its own for a test, removed with it.
 pub struct Folder(PathBuf);
@@ -92,6 +94,44 @@ impl FakeTree {
 /// Discover in the fake tree.
 pub fn discover_in(root: &Path) -> Discovery {
     discover(&DiscoverOptions { powercap_root: Some(root.to_owned()), ..DiscoverOptions::default() })
+}
+
+/// Options of a fast ledger of a fake tree.
+pub fn options(directory: &Path, tree: &FakeTree) -> MeterOptions {
+    MeterOptions {
+        directory: directory.to_owned(),
+        run_id: "run".to_owned(),
+        sample_period_ms: 10,
+        commit_ms: 20,
+        idle_seconds: 0.0,
+        exclusive: true,
+        powercap_root: Some(tree.root.to_path_buf()),
+        sync: false,
+        ..MeterOptions::default()
+    }
+}
+
+/// A tree of one package.
+pub fn one_package_tree(name: &str) -> FakeTree {
+    let mut tree = FakeTree::new(name);
+    tree.zone("intel-rapl:0", "package-0", INTEL_UNIT, 0);
+    tree
+}
+
+/// A short run in a folder: a few phases, a few commits.
+pub fn record(directory: &Path, tree: &mut FakeTree, resume: Resume, watts: u128) -> LedgerState {
+    let mut meter = Meter::open(&MeterOptions { resume, ..options(directory, tree) }).unwrap();
+    let path = meter.intern("train/forward").unwrap();
+    for _ in 0..4 {
+        let token = meter.declare(path, 0).unwrap();
+        mark_now(token, Edge::Begin);
+        std::thread::sleep(std::time::Duration::from_millis(25));
+        tree.zones[0].total += watts * 25_000_000;
+        tree.zones[0].show();
+        mark_now(token, Edge::End);
+    }
+    meter.close().unwrap();
+    meter.state()
 }
 
 /// A book fed from a fake tree with a virtual clock.
