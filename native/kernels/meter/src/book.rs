@@ -10,6 +10,7 @@ use crate::journal::commit::{Sample, SampleKind};
 use crate::journal::state::{NO_READING, StoredGap, add_gap};
 use crate::mark_ring::{Edge, MarkRecord};
 use crate::path_table::{PathTable, ROOT};
+use crate::regression::row::Row;
 use crate::regression::window::Window;
 use crate::source::{OpenSource, RawReading, SourceReader};
 use crate::source_book::SourceBook;
@@ -57,6 +58,8 @@ pub struct Book {
     pub duration_ns: u128,
     /// How the intervals of each source are split over phases.
     pub(crate) windows: Vec<Window>,
+    /// Its memory serves the next row.
+    pub(crate) spare_row: Row,
     pub(crate) exclusive: bool,
     pending_marks: VecDeque<(u64, u64, Edge)>,
     last_tick_ns: u64,
@@ -85,6 +88,7 @@ impl Book {
             events: Vec::new(),
             samples: Vec::new(),
             duration_ns: 0,
+            spare_row: Row::default(),
             windows: std::iter::repeat_with(Window::default).take(sources.len()).collect(),
             exclusive,
             pending_marks: VecDeque::new(),

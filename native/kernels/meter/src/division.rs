@@ -7,7 +7,7 @@ use crate::book::Book;
 use crate::path_table::{PathId, PathTable, ROOT};
 use crate::regression::report::FitReport;
 use crate::regression::row::{Row, Share};
-use crate::regression::window::Parts;
+use crate::regression::window::{Parts, Window};
 use crate::source::Attribution;
 use crate::split::largest_remainder;
 use crate::usage::MachineUsage;
@@ -37,7 +37,7 @@ impl Book {
             attribution::divide(nanojoules, rule, source.idle_nanowatts, self.exclusive, before, after);
         let power = nanojoules * 1_000_000_000 / u128::from(end_ns - start_ns);
         let jump = source.previous_nanowatts.map_or(0, |previous| previous.abs_diff(power));
-        let mut row = Row::new(start_ns, end_ns, own, jump, &self.timeline, paths);
+        let mut row = Row::new(std::mem::take(&mut self.spare_row), start_ns, end_ns, own, jump, &self.timeline, paths);
         self.credit_idle(index, idle, &row, paths);
         let parts = self.windows[index].parts(&row);
         self.amend(index, &mut row, &parts, paths);
@@ -45,7 +45,12 @@ impl Book {
         self.accounts.credit(index, AccountKind::OtherTenants, ROOT, plain(others), paths);
         self.accounts.credit(index, AccountKind::Overhead, ROOT, plain(overhead), paths);
         // A share of memory is a share of constant power: time splits it exactly.
-        if rule != Attribution::ResidentMemory && self.windows[index].push(row) {
+        if rule == Attribution::ResidentMemory {
+            self.spare_row = row;
+            return;
+        }
+        self.spare_row = self.windows[index].push(row).unwrap_or_default();
+        if self.windows[index].is_due() {
             self.refit(index, paths);
         }
     }
@@ -108,7 +113,7 @@ impl Book {
         if !self.windows[index].fit() {
             return;
         }
-        for at in 0..self.windows[index].rows().len() {
+        for at in self.windows[index].open_rows() {
             let window = &mut self.windows[index];
             if !window.rows()[at].is_mixed() {
                 continue;
@@ -127,6 +132,12 @@ impl Book {
                 self.refit(index, paths);
             }
         }
+    }
+
+    /// Fit what has news, then keep every division so far: energy before a snapshot stays before it.
+    pub fn seal(&mut self, paths: &PathTable) {
+        self.refit_all(paths);
+        self.windows.iter_mut().for_each(Window::seal);
     }
 
     /// What the fits of the included sources are worth.

@@ -72,6 +72,9 @@ fn wait(shared: &Shared, deadline_ns: u64, earliest_ns: u64) -> Wanted {
 
 fn commit(shared: &Shared, tickets: Vec<u64>, closing: bool) {
     let (mut core, paths) = shared.catch_up();
+    if !tickets.is_empty() {
+        core.book.seal(&paths);
+    }
     let number = core.commit(monotonic_nanoseconds(), unix_milliseconds(), &paths, closing);
     if tickets.is_empty() {
         return;

@@ -68,6 +68,9 @@ pub struct Timeline {
     stacks: TokenMap<u32, Vec<u64>>,
     owners: Arc<[u64]>,
     owner_classes: Vec<ClassId>,
+    /// Its memory serves the next list of classes.
+    spare_classes: Vec<ClassId>,
+    nobody: Arc<[u64]>,
     owned_since_ns: u64,
     /// Classes and their start before the last change.
     classes_before: (Vec<ClassId>, u64),
@@ -87,6 +90,8 @@ impl Timeline {
             stacks: TokenMap::default(),
             owners: Arc::from([]),
             owner_classes: Vec::new(),
+            spare_classes: Vec::new(),
+            nobody: Arc::from([]),
             owned_since_ns: start_ns,
             classes_before: (Vec::new(), start_ns),
             stretches: VecDeque::new(),
@@ -187,7 +192,9 @@ impl Timeline {
         }
         self.owners = self.current_owners(paths);
         let class_of = |token: &u64| self.instances.get(token).map_or(NO_CLASS, |found| paths.class(found.path));
-        let mut classes: Vec<ClassId> = self.owners.iter().map(class_of).collect();
+        let mut classes = std::mem::take(&mut self.spare_classes);
+        classes.clear();
+        classes.extend(self.owners.iter().map(class_of));
         classes.sort_unstable();
         self.take_classes(classes, at);
         true
@@ -196,16 +203,17 @@ impl Timeline {
     /// Note when other classes take over. Two phases of a class that touch are one: nobody owned the no time between.
     fn take_classes(&mut self, classes: Vec<ClassId>, at: u64) {
         if classes == self.owner_classes {
+            self.spare_classes = classes;
             return;
         }
         let old = (std::mem::replace(&mut self.owner_classes, classes), self.owned_since_ns);
         if old.1 == at && self.classes_before.0 == self.owner_classes {
             self.owned_since_ns = self.classes_before.1;
+            self.spare_classes = old.0;
             return;
         }
-        if old.1 != at {
-            self.classes_before = old;
-        }
+        let replaced = if old.1 == at { old } else { std::mem::replace(&mut self.classes_before, old) };
+        self.spare_classes = replaced.0;
         self.owned_since_ns = at;
     }
 
@@ -236,7 +244,12 @@ impl Timeline {
 
     /// The top of every stream's stack, without those that enclose another one by path.
     fn current_owners(&self, paths: &PathTable) -> Arc<[u64]> {
-        let mut tops: Vec<u64> = self.stacks.values().filter_map(|stack| stack.last().copied()).collect();
+        let mut open = self.stacks.values().filter_map(|stack| stack.last().copied());
+        let (first, second) = (open.next(), open.next());
+        let (Some(first), Some(second)) = (first, second) else {
+            return first.map_or_else(|| Arc::clone(&self.nobody), |only| Arc::from([only]));
+        };
+        let mut tops: Vec<u64> = [first, second].into_iter().chain(open).collect();
         tops.sort_unstable();
         let encloses_another = |token: u64| {
             let own = self.instances[&token].path;

@@ -256,7 +256,7 @@ fn one_load(name: &'static str, seconds: u64, spend_until: impl Fn(Instant)) -> 
         of_thread("swift-meter"),
         of_thread("swift-journal")
     );
-    Figure::new(name, "% of a core", share(after - before), Some(0.1), detail)
+    Figure::new(name, "% of a core", share(after - before), Some(0.5), detail)
 }
 
 fn merging(segments: u64) -> Vec<Figure> {

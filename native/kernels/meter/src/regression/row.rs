@@ -91,9 +91,15 @@ fn by_knot(stretch: &Stretch) -> [f64; KNOTS] {
     parts
 }
 
+fn add(weight: &mut u128, sums: &mut [f64; KNOTS], time: u128, parts: &[f64; KNOTS]) {
+    *weight += time;
+    sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
+}
+
 impl Row {
-    /// The interval from `start_ns` to `end_ns` with nothing credited yet.
+    /// The interval from `start_ns` to `end_ns` with nothing credited yet; `spare` is a row whose memory serves again.
     pub fn new(
+        spare: Row,
         start_ns: u64,
         end_ns: u64,
         nanojoules: u128,
@@ -101,26 +107,33 @@ impl Row {
         timeline: &Timeline,
         paths: &PathTable,
     ) -> Self {
-        let mut owned: Vec<(Option<u64>, u128, [f64; KNOTS])> = Vec::new();
+        let mut owned: Vec<(Option<u64>, u128, [f64; KNOTS])> = Vec::with_capacity(spare.shares.len() + 16);
         timeline.each_stretch(start_ns, end_ns, |stretch| {
             let nobody = stretch.owners.is_empty().then_some(None);
             let count = stretch.owners.len().max(1) as u128;
             let time = u128::from(stretch.end_ns - stretch.start_ns) * SHARE_SCALE / count;
             let parts = by_knot(stretch).map(|part| part / count as f64);
             for owner in nobody.into_iter().chain(stretch.owners.iter().copied().map(Some)) {
-                // Who owned time lately is at the end.
-                match owned.iter_mut().rev().find(|(known, ..)| *known == owner) {
-                    Some((_, weight, sums)) => {
-                        *weight += time;
-                        sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
-                    }
+                match owned.last_mut().filter(|(known, ..)| *known == owner) {
+                    Some((_, weight, sums)) => add(weight, sums, time, &parts),
                     None => owned.push((owner, time, parts)),
                 }
             }
         });
-        owned.sort_unstable_by_key(|(owner, ..)| *owner);
-        let mut shares = Vec::with_capacity(owned.len());
-        let mut cells = Vec::with_capacity(2 * owned.len());
+        // Stable, so that the times of an owner are added up in their order.
+        owned.sort_by_key(|(owner, ..)| *owner);
+        owned.dedup_by(|(owner, time, parts), (known, weight, sums)| {
+            let same = owner == known;
+            if same {
+                add(weight, sums, *time, parts);
+            }
+            same
+        });
+        let Row { mut shares, mut cells, mut spans, mut span_shares, .. } = spare;
+        shares.clear();
+        cells.clear();
+        spans.clear();
+        span_shares.clear();
         for (owner, weight, parts) in owned {
             let path = owner.and_then(|token| timeline.instance(token)).map_or(ROOT, |instance| instance.path);
             let class = if path == ROOT { NO_CLASS } else { paths.class(path) };
@@ -131,7 +144,7 @@ impl Row {
             let cells = (first, cells.len() as u32);
             shares.push(Share { owner, path, class, weight, nanojoules: 0, spread: 0, cells });
         }
-        let mut row = Self { start_ns, end_ns, nanojoules, shares, cells, jump, ..Self::default() };
+        let mut row = Self { start_ns, end_ns, nanojoules, shares, cells, spans, span_shares, jump };
         row.find_spans(timeline);
         row
     }

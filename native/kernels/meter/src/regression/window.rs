@@ -32,6 +32,8 @@ pub struct Window {
     rows: VecDeque<Row>,
     fit: Option<Fit>,
     since_fit: usize,
+    /// Rows at the front whose parts stay as they are: a snapshot names them.
+    sealed: usize,
     /// Half-width of a class's sum over its energy in mixed rows.
     relative: BTreeMap<ClassId, f64>,
     /// How far a class's energy is from what the ramp of another shape makes of it, over its energy.
@@ -74,13 +76,19 @@ impl Window {
         }
     }
 
-    /// Keep a row whose parts have been credited. Returns whether it is time to fit again.
-    pub fn push(&mut self, row: Row) -> bool {
+    /// Keep a row whose parts have been credited. Returns the one that leaves.
+    pub fn push(&mut self, row: Row) -> Option<Row> {
         self.rows.push_back(row);
-        if self.rows.len() > WINDOW_ROWS {
-            self.rows.pop_front();
-        }
         self.since_fit += 1;
+        if self.rows.len() <= WINDOW_ROWS {
+            return None;
+        }
+        self.sealed = self.sealed.saturating_sub(1);
+        self.rows.pop_front()
+    }
+
+    /// Whether it is time to fit again.
+    pub fn is_due(&self) -> bool {
         self.since_fit >= self.rows.len().clamp(SHORTEST_WAIT, LONGEST_WAIT)
     }
 
@@ -109,6 +117,16 @@ impl Window {
     /// Whether rows have come since the last fit.
     pub fn is_stale(&self) -> bool {
         self.since_fit > 0
+    }
+
+    /// Keep what is credited for the rows so far: later fits learn from them and leave them alone.
+    pub fn seal(&mut self) {
+        self.sealed = self.rows.len();
+    }
+
+    /// Indices of the rows that a new fit may divide again.
+    pub fn open_rows(&self) -> std::ops::Range<usize> {
+        self.sealed..self.rows.len()
     }
 
     /// Rows of the window.
@@ -168,4 +186,26 @@ fn by_time(row: &Row) -> Parts {
     // The error at a boundary x after the interval's start is |P_mean − P_before|·x.
     let edges = row.spans.iter().map(|span| (row.jump * span.offsets_ns).div_ceil(1_000_000_000));
     Parts { edges: edges.collect(), shares: row.split_by_time().into_iter().map(|part| (part, spread)).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Row, WINDOW_ROWS, Window};
+
+    #[test]
+    fn sealed_rows_are_not_divided_again_until_they_have_left() {
+        let mut window = Window::default();
+        for _ in 0..3 {
+            window.push(Row::default());
+        }
+        assert_eq!(window.open_rows(), 0..3);
+        window.seal();
+        assert!(window.open_rows().is_empty());
+        window.push(Row::default());
+        assert_eq!(window.open_rows(), 3..4);
+        for _ in 0..WINDOW_ROWS - 2 {
+            window.push(Row::default());
+        }
+        assert_eq!(window.open_rows(), 1..WINDOW_ROWS);
+    }
 }

@@ -54,15 +54,20 @@ impl FakeZone {
         self.unit << 32
     }
 
+    /// The file that shows the value.
+    pub fn counter(&self) -> PathBuf {
+        self.folder.join("energy_uj")
+    }
+
     /// Show the present value as the kernel does: whole microjoules of the wrapped register.
     pub fn show(&self) {
         let microjoules = self.total % self.modulus() / 1000;
-        std::fs::write(self.folder.join("energy_uj"), format!("{microjoules}\n")).unwrap();
+        std::fs::write(self.counter(), format!("{microjoules}\n")).unwrap();
     }
 
     /// Make the next read fail: the file is there, its content is not a number.
     pub fn break_once(&self) {
-        std::fs::write(self.folder.join("energy_uj"), "").unwrap();
+        std::fs::write(self.counter(), "").unwrap();
     }
 }
 
