@@ -1,7 +1,7 @@
 import { runtime } from './runtime.ts'
 
-/** Largest number of slots that the outputs of an op fill. */
-const OUTPUT_SLOTS = 64
+/** Shortest array: more than the outputs of any op fill. */
+const SHORTEST = 4096
 
 let buffer: Float64Array | undefined
 
@@ -12,7 +12,7 @@ let buffer: Float64Array | undefined
  */
 export function callBuffer(slots: number): Float64Array {
   if (buffer !== undefined && buffer.length >= slots) return buffer
-  buffer = new Float64Array(Math.max(2 * slots, 4096, OUTPUT_SLOTS))
+  buffer = new Float64Array(Math.max(2 * slots, SHORTEST))
   runtime().setBuffer(buffer)
   return buffer
 }

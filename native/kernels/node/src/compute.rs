@@ -220,12 +220,6 @@ impl NativeRuntime {
         Ok(self.table.view(id as u64, Some(shape), offset as usize).map_err(to_napi)?.id as f64)
     }
 
-    /// A new handle to the same tensor.
-    #[napi]
-    pub fn alias(&mut self, id: f64) -> Result<f64> {
-        Ok(self.table.view(id as u64, None, 0).map_err(to_napi)?.id as f64)
-    }
-
     /// Releases a handle.
     #[napi]
     pub fn release(&mut self, id: f64) -> Result<()> {
