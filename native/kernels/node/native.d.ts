@@ -69,8 +69,6 @@ export declare class NativeRuntime {
   map(device: number, dtype: number, shape: Float64Array, file: NativeFile, byteOffset: number): number
   /** A new handle to the same memory, reshaped and starting `offset` elements in. */
   view(id: number, shape: Float64Array, offset: number): number
-  /** A new handle to the same tensor. */
-  alias(id: number): number
   /** Releases a handle. */
   release(id: number): void
   /** Copies a tensor to the host; rejects with the error of any earlier op that failed. */
