@@ -71,6 +71,24 @@ export class LineChild {
     return this.next()
   }
 
+  /** The next line, or undefined when there is none within so many seconds: the process is then ended. */
+  async nextWithin(seconds: number): Promise<Answer | undefined> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<undefined>((resolve) => {
+      timer = setTimeout(() => resolve(undefined), 1000 * seconds)
+    })
+    const answer = this.next()
+    // After the time is up nobody waits for it, and the end of the process is no failure.
+    answer.catch(() => undefined)
+    try {
+      const first = await Promise.race([answer, late])
+      if (first === undefined) this.#process.kill('SIGKILL')
+      return first
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
   /** Ends its input and waits until it has gone. */
   async close(): Promise<void> {
     this.#process.stdin?.end()

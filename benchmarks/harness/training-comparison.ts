@@ -32,6 +32,8 @@ interface Side {
   readonly name: string
   readonly start: () => LineChild
   readonly runs: Run[]
+  /** A round may take so many seconds. */
+  readonly patience: number
   /** Why it was given up. */
   failure?: string
 }
@@ -88,8 +90,8 @@ function compare(
       ours: values(ours),
       peer: values(peer),
       peerName: peer?.name,
-      ...(peer?.failure === undefined ? {} : { note: `the peer failed: ${peer.failure}` }),
       ...extra,
+      ...(peer?.failure === undefined ? {} : { note: `${peer.name} was left out: ${peer.failure}` }),
     }),
   )
 }
@@ -97,12 +99,17 @@ function compare(
 async function runOnce(
   side: Side,
   tokensPerStep: number,
+  stepsOfRound: number,
   watts: number | undefined,
   context: SuiteContext,
 ): Promise<void> {
   const child = side.start()
   try {
-    const answer = await child.next()
+    const answer = await child.nextWithin(side.patience)
+    if (answer === undefined)
+      throw new Error(
+        `a round of ${stepsOfRound} steps of ${tokensPerStep} tokens was not done in ${side.patience} s, so it trains fewer than ${((stepsOfRound * tokensPerStep) / side.patience).toFixed(1)} tokens/s here`,
+      )
     for (const [name, version] of Object.entries(answer['versions'] as Record<string, string>))
       context.version(name, version)
     const run = readRun(answer, child.startedAt, tokensPerStep, watts)
@@ -147,13 +154,20 @@ async function measure(context: SuiteContext, quantize: boolean): Promise<Row[]>
   const request: TrainRequest = { folder, tokens, sequenceLength: given, warmup, steps, quantize, rank }
   const missing = peersMissing()
   if (missing !== undefined) context.say(`transformers + PEFT are skipped: ${missing}`)
-  const ours: Side = { name: 'ours', runs: [], start: () => startOwn(ownScript, request, context) }
+  const patience = numberOption(options, 'patience')
+  const ours: Side = {
+    name: 'ours',
+    runs: [],
+    patience: 24 * 3600,
+    start: () => startOwn(ownScript, request, context),
+  }
   const peers = (missing === undefined ? dtypes : []).map((name): Side => {
     const computeDtype = name === 'f32' ? 'float32' : 'bfloat16'
     const argument = JSON.stringify({ ...request, computeDtype })
     return {
       name: `PEFT ${name}${quantize ? ' NF4 (bitsandbytes)' : ''}`,
       runs: [],
+      patience,
       start: () => startPeer('train.py', [argument], context.watch),
     }
   })
@@ -164,7 +178,8 @@ async function measure(context: SuiteContext, quantize: boolean): Promise<Row[]>
   if (watts === undefined) context.say('joules are unavailable: the CPU-time model is not this machine’s source')
   context.watch.restart()
   for (let round = 0; round < rounds; round++) {
-    for (const side of [ours, ...peers]) if (side.failure === undefined) await runOnce(side, given, watts, context)
+    for (const side of [ours, ...peers])
+      if (side.failure === undefined) await runOnce(side, given, warmup + steps, watts, context)
   }
   if (ours.runs.length === 0) throw new Error(`our own run failed: ${ours.failure ?? 'no reason'}`)
   const othersShare = context.watch.othersShare()
@@ -199,6 +214,7 @@ export function trainingSuite(quantize: boolean): Suite {
       rounds: { meaning: 'interleaved rounds, a new process each', default: '5' },
       warmup: { meaning: 'steps before the measured ones (default 1, tiny 5)' },
       steps: { meaning: 'measured steps of a round (default 3, tiny 20)' },
+      patience: { meaning: 'seconds that a round of a peer may take before it is left out', default: '300' },
       built: { meaning: 'run the built packages (`pnpm build` first) instead of the sources' },
     },
     run: (context) => measure(context, quantize),
