@@ -33,6 +33,7 @@ pub mod merge;
 pub mod meter;
 pub mod options;
 pub mod others;
+pub mod owners;
 pub mod pace;
 pub mod path_table;
 pub mod process_tree;

@@ -1,9 +1,9 @@
 //! Who owned the time: phase instances, one stack per stream, and the stretches in which the owners did not change.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use crate::mark_ring::Edge;
+use crate::owners::Owners;
 use crate::path_table::{ClassId, NO_CLASS, PathId, PathTable};
 use crate::token_hash::TokenMap;
 
@@ -56,7 +56,7 @@ pub struct Stretch {
     /// When owners of these classes took over: power ramps from then on.
     pub since_ns: u64,
     /// Phase instances that share the time equally; empty while no phase is open.
-    pub owners: Arc<[u64]>,
+    pub owners: Owners,
 }
 
 /// The timeline of one ledger.
@@ -66,11 +66,10 @@ pub struct Timeline {
     spare: Option<Instance>,
     finished: VecDeque<u64>,
     stacks: TokenMap<u32, Vec<u64>>,
-    owners: Arc<[u64]>,
+    owners: Owners,
     owner_classes: Vec<ClassId>,
     /// Its memory serves the next list of classes.
     spare_classes: Vec<ClassId>,
-    nobody: Arc<[u64]>,
     owned_since_ns: u64,
     /// Classes and their start before the last change.
     classes_before: (Vec<ClassId>, u64),
@@ -88,10 +87,9 @@ impl Timeline {
             spare: None,
             finished: VecDeque::new(),
             stacks: TokenMap::default(),
-            owners: Arc::from([]),
+            owners: Owners::Nobody,
             owner_classes: Vec::new(),
             spare_classes: Vec::new(),
-            nobody: Arc::from([]),
             owned_since_ns: start_ns,
             classes_before: (Vec::new(), start_ns),
             stretches: VecDeque::new(),
@@ -145,7 +143,7 @@ impl Timeline {
             start_ns: self.reached_ns,
             end_ns: monotonic_ns,
             since_ns: self.owned_since_ns,
-            owners: Arc::clone(&self.owners),
+            owners: self.owners.clone(),
         });
         if self.stretches.len() > STRETCHES_KEPT {
             self.stretches.pop_front();
@@ -243,11 +241,11 @@ impl Timeline {
     }
 
     /// The top of every stream's stack, without those that enclose another one by path.
-    fn current_owners(&self, paths: &PathTable) -> Arc<[u64]> {
+    fn current_owners(&self, paths: &PathTable) -> Owners {
         let mut open = self.stacks.values().filter_map(|stack| stack.last().copied());
         let (first, second) = (open.next(), open.next());
         let (Some(first), Some(second)) = (first, second) else {
-            return first.map_or_else(|| Arc::clone(&self.nobody), |only| Arc::from([only]));
+            return first.map_or(Owners::Nobody, Owners::One);
         };
         let mut tops: Vec<u64> = [first, second].into_iter().chain(open).collect();
         tops.sort_unstable();
@@ -270,7 +268,7 @@ impl Timeline {
 
     /// [`Self::stretches`] one by one.
     pub fn each_stretch(&self, start_ns: u64, end_ns: u64, mut take: impl FnMut(&Stretch)) {
-        let nobody = |start_ns, end_ns| Stretch { start_ns, end_ns, since_ns: start_ns, owners: Arc::from([]) };
+        let nobody = |start_ns, end_ns| Stretch { start_ns, end_ns, since_ns: start_ns, owners: Owners::Nobody };
         let known_from = self.stretches.front().map_or(self.reached_ns, |stretch| stretch.start_ns).min(end_ns);
         let mut reached = start_ns;
         if start_ns < known_from {

@@ -42,6 +42,8 @@ struct Segment {
     length: u64,
     /// Commits that are not on disk yet; tried again with the next one.
     backlog: Vec<u8>,
+    /// A failed attempt may have left bytes behind the good ones.
+    torn: bool,
     sync: bool,
 }
 
@@ -65,11 +67,14 @@ impl Segment {
             Some(file) => file,
             empty => empty.insert(create(&self.path)?),
         };
-        file.set_len(self.length)?;
+        if std::mem::replace(&mut self.torn, true) {
+            file.set_len(self.length)?;
+        }
         file.write_all_at(&self.backlog, self.length)?;
         if self.sync {
             file.sync_data()?;
         }
+        self.torn = false;
         self.length += self.backlog.len() as u64;
         self.backlog.clear();
         Ok(())
@@ -99,7 +104,7 @@ impl Segments {
                     commit
                 }
                 Ok(Job::Rotate(path)) => {
-                    self.0.push_back(Segment { file: None, path, length: 0, backlog: Vec::new(), sync });
+                    self.0.push_back(Segment { file: None, path, length: 0, backlog: Vec::new(), torn: false, sync });
                     continue;
                 }
                 Ok(Job::Stop) | Err(_) => return,
@@ -131,7 +136,7 @@ impl JournalWriter {
     /// `ERR_LEDGER_IO` when the file cannot be created.
     pub fn create(path: &Path, sync: bool) -> Result<Self> {
         let file = create(path).map_err(|error| MeterError::io("create the segment", path, &error))?;
-        let segment = Segment { file: Some(file), path: path.to_owned(), length: 0, backlog: Vec::new(), sync };
+        let segment = Segment { file: Some(file), path: path.to_owned(), length: 0, backlog: Vec::new(), torn: false, sync };
         let segments = Segments(VecDeque::from([segment]));
         let (jobs, receiver) = channel();
         let state = Arc::new(Mutex::new(DiskState::default()));

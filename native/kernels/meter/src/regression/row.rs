@@ -208,6 +208,7 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::owners::Owners;
 
     #[test]
     fn time_is_shared_between_the_knots_around_it() {
@@ -216,7 +217,7 @@ mod tests {
                 start_ns: start * 1_000_000,
                 end_ns: end * 1_000_000,
                 since_ns: 100_000_000,
-                owners: [].into(),
+                owners: Owners::Nobody,
             };
             by_knot(&stretch).map(|part| (part * 1e6).round() / 1e3)
         };
