@@ -136,7 +136,8 @@ impl JournalWriter {
     /// `ERR_LEDGER_IO` when the file cannot be created.
     pub fn create(path: &Path, sync: bool) -> Result<Self> {
         let file = create(path).map_err(|error| MeterError::io("create the segment", path, &error))?;
-        let segment = Segment { file: Some(file), path: path.to_owned(), length: 0, backlog: Vec::new(), torn: false, sync };
+        let segment =
+            Segment { file: Some(file), path: path.to_owned(), length: 0, backlog: Vec::new(), torn: false, sync };
         let segments = Segments(VecDeque::from([segment]));
         let (jobs, receiver) = channel();
         let state = Arc::new(Mutex::new(DiskState::default()));
