@@ -21,17 +21,23 @@ export interface EnergyMeter {
   takeSnapshot(ticket: number): string | null
   /** Events since the last call. */
   takeEvents(): string
+  /** Ask for the end of sampling; `close` then has little to wait for once `hasStopped`. */
+  beginClose(): void
+  /** Whether sampling has ended. */
+  hasStopped(): boolean
   /** Last sample, last commit, end of the threads. */
   close(): void
 }
-/** Open a ledger. Throws an error with `code`, also when the native binary is missing (`ERR_NATIVE_MISSING`). */
-export declare function openMeter(options: string): EnergyMeter
+/** Open a ledger. Rejects with `code`, also when the native binary is missing (`ERR_NATIVE_MISSING`). */
+export declare function openMeter(options: string): Promise<EnergyMeter>
 /** Mark one end of a phase now. */
 export declare function meterMark(token: number, begin: boolean): void
 /** Nanoseconds of the meter's clock, decimal. */
 export declare function meterNow(): string
-/** Sources of this machine. */
-export declare function meterSources(powercapRoot?: string | null): string
+/** Sources of this machine; options as those of a ledger. Waits for a management controller in the network, if one is named. */
+export declare function meterSources(options?: string | null): string
+/** The same without blocking. */
+export declare function meterFindSources(options?: string | null): Promise<string>
 /** State of the ledger in a folder. */
 export declare function meterRead(folder: string, rank: number): string
 /** What each account of the ledger in a folder gained over time, in at most about `limit` stretches. */

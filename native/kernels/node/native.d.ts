@@ -3,8 +3,6 @@
 
 /** An open ledger. */
 export declare class EnergyMeter {
-  /** Open a ledger with the options as JSON. */
-  static open(options: string): EnergyMeter
   /** The run's id. */
   runId(): string
   /** Whether the idle baseline is done. */
@@ -27,6 +25,10 @@ export declare class EnergyMeter {
   takeSnapshot(ticket: number): string | null
   /** Events since the last call, as JSON. */
   takeEvents(): string
+  /** Ask for the end of sampling; `close` then has little to wait for once `hasStopped`. */
+  beginClose(): void
+  /** Whether sampling has ended. */
+  hasStopped(): boolean
   /** Last sample, last commit, end of the threads. */
   close(): void
 }
@@ -134,6 +136,9 @@ export declare function cpuInfo(): NativeCpu
 /** Compare a ledger with a meter's CSV file (time, watts); the affine fit as JSON. */
 export declare function meterCalibrate(folder: string, csv: string, rank: number): string
 
+/** The same without waiting: a management controller in the network may take seconds to answer. */
+export declare function meterFindSources(options?: string | undefined | null): Promise<string>
+
 /** What each account of the ledger in a folder gained over time, in at most about `limit` stretches, as JSON. */
 export declare function meterGains(folder: string, rank: number, limit: number): string
 
@@ -146,11 +151,14 @@ export declare function meterMerge(folders: Array<string>): string
 /** The meter's clock, as decimal text. */
 export declare function meterNow(): string
 
+/** Open a ledger with the options as JSON. */
+export declare function meterOpen(options: string): Promise<EnergyMeter>
+
 /** What the ledger in a folder holds, as JSON. */
 export declare function meterRead(folder: string, rank: number): string
 
-/** The sources of this machine, as JSON; nothing is started or written. */
-export declare function meterSources(powercapRoot?: string | undefined | null): string
+/** The sources of this machine, as JSON; nothing is started or written. Options as JSON, those of a ledger; default: none. */
+export declare function meterSources(options?: string | undefined | null): string
 
 /** Check the ledger in a folder; the result as JSON. */
 export declare function meterVerify(folder: string): string

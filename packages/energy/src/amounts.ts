@@ -35,13 +35,17 @@ export function splitOf(energyClass: EnergyClass, amount: EnergyAmount): EnergyS
     : { measured: undefined, modelled: amount }
 }
 
+/** Rounded outwards, so that the interval never claims more than it knows. */
+function spreadOf(nanojoules: bigint, permille: bigint): bigint {
+  return (nanojoules * permille + 999n) / 1000n
+}
+
 /**
  * An amount with its interval: the source's own relative error, and what else is uncertain about the balance.
  * @param permille half-width of the source's interval in thousandths
  */
 export function amountOf(nanojoules: bigint, permille: bigint, below: bigint, above: bigint): EnergyAmount {
-  // Rounded outwards, so that the interval never claims more than it knows.
-  const spread = (nanojoules * permille + 999n) / 1000n
+  const spread = spreadOf(nanojoules, permille)
   const low = nanojoules - spread - below
   return {
     nanojoules,
@@ -57,10 +61,18 @@ export function amountOf(nanojoules: bigint, permille: bigint, below: bigint, ab
  */
 export function sumEntries(entries: Iterable<LedgerEntry>, uncertaintyOf: (source: string) => number): EnergySplit {
   let total = unavailableSplit
+  const unbounded = { measured: 0n, modelled: 0n }
   for (const entry of entries) {
     const permille = BigInt(Math.round(uncertaintyOf(entry.source) * 1000))
     const amount = amountOf(entry.nanojoules, permille, entry.belowNanojoules, entry.aboveNanojoules)
     total = addSplits(total, splitOf(entry.energyClass, amount))
+    unbounded[entry.energyClass] += entry.nanojoules - spreadOf(entry.nanojoules, permille) - entry.belowNanojoules
   }
-  return total
+  // One balance alone cannot be below 0; what it may lack can be in another one of the sum.
+  const bounded = (amount: EnergyAmount | undefined, low: bigint): EnergyAmount | undefined =>
+    amount && { ...amount, lowNanojoules: low > 0n ? low : 0n }
+  return {
+    measured: bounded(total.measured, unbounded.measured),
+    modelled: bounded(total.modelled, unbounded.modelled),
+  }
 }

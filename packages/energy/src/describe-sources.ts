@@ -14,7 +14,23 @@ export interface SourceFinding {
 const sideChannel =
   'any user can then observe power, a known side channel (CVE-2020-8694): do it on machines you do not share'
 
+/** What to do about a controller's refusal, by its code. */
+const controllerFixes: readonly (readonly [code: string, fix: string])[] = [
+  [
+    'ERR_ENERGY_IPMI_PERMISSION',
+    `sudo groupadd -f ipmi; sudo usermod -aG ipmi "$USER"; echo 'KERNEL=="ipmi*", SUBSYSTEM=="ipmi", GROUP="ipmi", MODE="0660"' | sudo tee /etc/udev/rules.d/60-swift-ipmi.rules; sudo udevadm control --reload; sudo udevadm trigger --subsystem-match=ipmi; then log in again. Whoever may open the device may also command the controller, power-off included: give the group to few`,
+  ],
+  ['ERR_ENERGY_IPMI_DEVICE', 'sudo modprobe -a ipmi_si ipmi_devintf; in a container: --device /dev/ipmi0'],
+  ['ERR_ENERGY_REDFISH_CERTIFICATE', 'SWIFT_REDFISH_FINGERPRINT=<the fingerprint above, compared with the controller>'],
+  ['ERR_ENERGY_REDFISH_CREDENTIALS', 'SWIFT_REDFISH_USER and SWIFT_REDFISH_PASSWORD of an account that may read'],
+  ['ERR_ENERGY_REDFISH_PLAIN', 'SWIFT_REDFISH_URL with https://'],
+  ['ERR_ENERGY_REDFISH_UNREACHABLE', 'check SWIFT_REDFISH_URL: curl -k "$SWIFT_REDFISH_URL/redfish/v1/"'],
+]
+
 function fixOf({ kind, reason }: EnergySourceDescriptor): string | undefined {
+  const known = controllerFixes.find(([code]) => reason.startsWith(code))
+  if (known !== undefined) return known[1]
+  if (kind === 'ipmi' || kind === 'redfish') return undefined
   const text = reason.toLowerCase()
   const isPermission = /permission|root only|eacces|eperm|paranoid|not permitted/.test(text)
   if (!isPermission) return undefined
@@ -88,4 +104,15 @@ export function describeSources(sources: readonly EnergySourceDescriptor[]): rea
     })
   }
   return findings
+}
+
+/** What could be measured besides, where nothing is wrong: one line each, none on machines where it does not apply. */
+export function sourceHints(sources: readonly EnergySourceDescriptor[]): readonly string[] {
+  const { isVirtual, isContainer } = surroundings()
+  const seesWhole = sources.some(({ scope, kind }) => scope === 'wall' && kind !== 'battery')
+  const hasBattery = sources.some(({ kind }) => kind === 'battery')
+  if (process.platform !== 'linux' || isVirtual || isContainer || seesWhole || hasBattery) return []
+  return [
+    'a server whose management controller measures the whole machine: give its address with --redfish or SWIFT_REDFISH_URL, or load its device with sudo modprobe -a ipmi_si ipmi_devintf',
+  ]
 }

@@ -1,5 +1,6 @@
 export { Ledger, type LiveEnergy } from './ledger.ts'
 export type { LedgerOptions } from './ledger-options.ts'
+export type { RedfishOptions, SourceOptions } from './source-options.ts'
 export { mergeReport } from './merge-report.ts'
 export type { LedgerNote } from './ledger-notes.ts'
 export { Phase, type PhaseOptions, type PhaseOwner } from './phase.ts'
@@ -41,7 +42,7 @@ export { exportCsv, exportJsonl } from './export/export-entries.ts'
 export { type OpenTelemetryOptions, publishOpenTelemetry } from './export/open-telemetry.ts'
 export { PrometheusEndpoint, prometheusText } from './export/prometheus.ts'
 export { sciMarkdown, type SciReport, sciReport, type SciScore } from './export/sci-report.ts'
-export { describeSources, type SourceFinding } from './describe-sources.ts'
+export { describeSources, type SourceFinding, sourceHints } from './describe-sources.ts'
 export {
   RequestMeter,
   type RequestClassReport,

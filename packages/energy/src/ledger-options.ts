@@ -1,7 +1,8 @@
 import type { LedgerEvent, LedgerSnapshot } from '@swift/spec'
+import { type SourceOptions, toNativeSourceOptions } from './source-options.ts'
 
 /** How a ledger is opened. */
-export interface LedgerOptions {
+export interface LedgerOptions extends SourceOptions {
   /** Name of a new run. Default: a random UUID. A resumed run keeps its own. */
   readonly runId?: string
   /**
@@ -23,12 +24,6 @@ export interface LedgerOptions {
   readonly exclusive?: boolean
   /** Count the processes that this one starts, and theirs, as this process. Linux; default false. */
   readonly followChildren?: boolean
-  /** Powercap tree to read instead of the system's sources. Default: env `SWIFT_POWERCAP_ROOT`, else the system. */
-  readonly powercapRoot?: string
-  /** NVIDIA's management library. Default: env `SWIFT_NVML_LIBRARY`, else `libnvidia-ml.so.1`. */
-  readonly nvmlLibrary?: string
-  /** GPUs of this run, written like `CUDA_VISIBLE_DEVICES`. Default: that variable, else all. */
-  readonly visibleDevices?: string
   /** How far this host's wall clock is ahead of the run's reference, in milliseconds; merging ranks uses it. */
   readonly clockOffsetMs?: number
   /** A segment of the journal beyond this many bytes is followed by another; at least 4,096. Default: 64 MiB. */
@@ -57,11 +52,9 @@ export function toNativeOptions(directory: string, options: LedgerOptions): stri
     idleSeconds: options.idle?.seconds ?? 1,
     exclusive: options.exclusive ?? false,
     followChildren: options.followChildren ?? false,
-    powercapRoot: options.powercapRoot ?? null,
+    ...toNativeSourceOptions(options),
     sync: options.sync ?? true,
     // Left out, the native defaults hold.
-    nvmlLibrary: options.nvmlLibrary,
-    visibleDevices: options.visibleDevices,
     clockOffsetMs: options.clockOffsetMs,
     segmentBytes: options.segmentBytes,
   })

@@ -1,5 +1,6 @@
 import {
   type EnergyMeter,
+  meterFindSources,
   meterMark,
   meterMerge,
   meterNow,
@@ -23,11 +24,12 @@ import {
 import { sumEntries } from './amounts.ts'
 import { appendNote, type LedgerNote, readNotes } from './ledger-notes.ts'
 import { type LedgerOptions, toNativeOptions } from './ledger-options.ts'
-import { callNative } from './native.ts'
+import { callNative, callNativeAsync } from './native.ts'
 import { Phase, type PhaseOptions, type PhaseOwner } from './phase.ts'
 import { poll } from './poll.ts'
 import { type NativeSource, readState, toSource, uncertaintyLookup } from './read-state.ts'
 import { reportWithTimes, seriesOnDisk, totalsOnDisk } from './ledger-on-disk.ts'
+import { type SourceOptions, toNativeSourceOptions } from './source-options.ts'
 import type { LedgerSeries, SeriesOptions } from './read-series.ts'
 import type { ReportOptions } from './report.ts'
 import { readSettled } from './settled.ts'
@@ -47,6 +49,9 @@ const eventsMs = 1000
 
 /** How long `open` waits for the first reading of every source. */
 const firstReadingMs = 1000
+
+/** How long `close` leaves the event loop free while controllers are asked for the last time. */
+const farewellMs = 5000
 
 /** How long to wait for marks, samples and the disk. Device marks come when the device gets there. */
 const settleTimeoutMs = 60_000
@@ -93,10 +98,11 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
    * @param directory folder of the journal, made where it is missing; one run per folder
    * @throws `ERR_LEDGER_LOCKED` another ledger writes there; `ERR_LEDGER_EXISTS` with `resume: 'never'`;
    *   `ERR_LEDGER_SNAPSHOT` the snapshot is of another run; `ERR_LEDGER_SEGMENT` the journal there is damaged at its
-   *   start; `ERR_LEDGER_OPTION`; `ERR_LEDGER_IO`; `ERR_NATIVE_MISSING`
+   *   start; `ERR_LEDGER_OPTION`; `ERR_ENERGY_REDFISH_OPTION` and `ERR_ENERGY_REDFISH_PLAIN` for an address, credential or
+   *   certificate option that cannot be used; `ERR_LEDGER_IO`; `ERR_NATIVE_MISSING`
    */
   static async open(directory: string, options: LedgerOptions = {}): Promise<Ledger> {
-    const meter = callNative(`Opening the energy ledger ${directory}`, () =>
+    const meter = await callNativeAsync(`Opening the energy ledger ${directory}`, () =>
       openMeter(toNativeOptions(directory, options)),
     )
     const ledger = new Ledger(directory, meter, options)
@@ -109,10 +115,19 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
     return ledger
   }
 
-  /** What this machine can measure, what is modelled, what is unavailable and why. Starts and writes nothing. */
-  static sources(options: { readonly powercapRoot?: string } = {}): readonly EnergySourceDescriptor[] {
-    const json = callNative('Looking for energy sources', () => meterSources(options.powercapRoot ?? null))
-    return (JSON.parse(json) as NativeSource[]).map(toSource)
+  /**
+   * What this machine can measure, what is modelled, what is unavailable and why. Starts and writes nothing. Waits for a
+   * management controller in the network, where one is named: {@link Ledger.findSources} does not block meanwhile.
+   */
+  static sources(options: SourceOptions = {}): readonly EnergySourceDescriptor[] {
+    const native = JSON.stringify(toNativeSourceOptions(options))
+    return toSources(callNative('Looking for energy sources', () => meterSources(native)))
+  }
+
+  /** {@link Ledger.sources} without blocking the event loop. */
+  static async findSources(options: SourceOptions = {}): Promise<readonly EnergySourceDescriptor[]> {
+    const native = JSON.stringify(toNativeSourceOptions(options))
+    return toSources(await callNativeAsync('Looking for energy sources', () => meterFindSources(native)))
   }
 
   /**
@@ -166,6 +181,14 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
    * @throws `ERR_ENERGY_PHASE_PATH`; `ERR_LEDGER_CLOSED`
    */
   phase(path: string, options: PhaseOptions = {}): Phase {
+    if (this.#closing !== undefined) {
+      throw new SwiftError({
+        code: 'ERR_LEDGER_CLOSED',
+        asked: `Beginning the phase ${path}`,
+        found: `the ledger ${this.directory} is closed`,
+        remedy: 'Begin phases before close().',
+      })
+    }
     let id = this.#pathIds.get(path)
     if (id === undefined) {
       id = callNative(`Beginning the phase ${path}`, () => this.#meter.intern(path))
@@ -342,6 +365,11 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
 
   async #close(): Promise<LedgerTotals> {
     clearInterval(this.#timer)
+    // A management controller is asked once more and told goodbye, which may take two seconds.
+    if (this.sources().some(({ kind }) => kind === 'redfish' || kind === 'ipmi')) {
+      this.#meter.beginClose()
+      await poll(() => this.#meter.hasStopped() || undefined, farewellMs)
+    }
     try {
       callNative(`Closing the energy ledger ${this.directory}`, () => this.#meter.close())
     } finally {
@@ -370,6 +398,10 @@ export class Ledger implements AsyncDisposable, PhaseOwner {
       for (const listener of this.#listeners) listener(event)
     }
   }
+}
+
+function toSources(json: string): readonly EnergySourceDescriptor[] {
+  return (JSON.parse(json) as NativeSource[]).map(toSource)
 }
 
 function settleTimeout(what: string): SwiftError {

@@ -12,6 +12,15 @@ export function callNative<T>(asked: string, call: () => T): T {
   }
 }
 
+/** The same for a call that answers later. */
+export async function callNativeAsync<T>(asked: string, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (error) {
+    throw toSwiftError(asked, error)
+  }
+}
+
 function isCode(value: unknown): value is `ERR_${string}` {
   return typeof value === 'string' && value.startsWith('ERR_')
 }

@@ -23,6 +23,10 @@ pub const LOST_AFTER_NS: u64 = 10_000_000_000;
 /// A wall clock that moves so much more or less than the monotonic one was set.
 const CLOCK_STEP_MS: i64 = 2000;
 
+/// The first and the last stretch of a source without a reading are gaps from here on. Sources that are read with every
+/// sample never come near.
+const EDGE_GAP_NS: u64 = 1_000_000_000;
+
 /// Sleep shorter than this is not told from reading two clocks one after the other.
 const SLEEP_NS: u64 = 1_000_000_000;
 
@@ -67,6 +71,7 @@ pub struct Book {
     /// Wall clock minus monotonic clock and time asleep, milliseconds; time asleep.
     clocks: Option<(i64, u64)>,
     late_reported: bool,
+    start_ns: u64,
 }
 
 impl Book {
@@ -96,6 +101,7 @@ impl Book {
             unix_ms: 0,
             clocks: None,
             late_reported: false,
+            start_ns,
             sources,
         };
         (book, readers)
@@ -253,8 +259,20 @@ impl Book {
         self.close_interval(index, now, step, reading.raw, usage, paths);
     }
 
-    /// End the intervals of counters that rest: nothing is left open when totals are final.
+    /// End the intervals of counters that rest: nothing is left open when totals are final. What a source has not been
+    /// read for in the end is a gap.
     pub fn end_rests(&mut self, paths: &PathTable) {
+        self.end_intervals(paths);
+        for index in 0..self.sources.len() {
+            let (last_ns, _) = self.sources[index].last.unwrap_or((self.start_ns, MachineUsage::default()));
+            let silent_ns = self.last_tick_ns.saturating_sub(last_ns);
+            if silent_ns > EDGE_GAP_NS && self.sources[index].is_included() {
+                self.lose_time(index, silent_ns);
+            }
+        }
+    }
+
+    fn end_intervals(&mut self, paths: &PathTable) {
         for index in 0..self.sources.len() {
             if let Some(held) = self.sources[index].held.take() {
                 let step = CounterStep::Advance { delta: 0, possible_extra_turns: 0 };
@@ -278,13 +296,18 @@ impl Book {
         match step {
             CounterStep::Start => {
                 self.record(index, SampleKind::Start, now, 0);
+                let waited_ns = now.saturating_sub(self.start_ns);
                 if elapsed_ns > 0 {
                     self.lose_time(index, elapsed_ns);
+                } else if previous.is_none() && waited_ns > EDGE_GAP_NS && self.sources[index].is_included() {
+                    self.lose_time(index, waited_ns);
                 }
+                self.widen_by_step(index, paths);
             }
             CounterStep::Reset => {
                 self.record(index, SampleKind::Start, now, 0);
                 self.lose_time(index, elapsed_ns);
+                self.widen_by_step(index, paths);
                 let message = format!(
                     "{} went back to {}; the {:.1} s before it are recorded as a gap",
                     self.sources[index].descriptor.id,
@@ -323,6 +346,16 @@ impl Book {
                 self.sources[index].previous_nanowatts =
                     Some(nanojoules * 1_000_000_000 / u128::from(elapsed_ns.max(1)));
             }
+        }
+    }
+
+    /// A counter in steps shows up to one step less than was drawn, at the start and at the end: what lies between them
+    /// is off by up to one step either way, to whomever it belongs.
+    fn widen_by_step(&mut self, index: usize, paths: &PathTable) {
+        let step = self.sources[index].step_nanojoules;
+        if step > 0 && self.sources[index].is_included() {
+            let amount = Balance { nanojoules: 0, below: step, above: step };
+            self.accounts.credit(index, AccountKind::Unattributed, ROOT, amount, paths);
         }
     }
 

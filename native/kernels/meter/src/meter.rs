@@ -12,7 +12,7 @@ use crate::book::Book;
 use crate::clock::{boot_hash, host_hash, monotonic_nanoseconds, short_hash, unix_milliseconds};
 use crate::core::{Core, SegmentStart};
 use crate::error::{MeterError, Result};
-use crate::event::Event;
+use crate::event::{Event, Severity};
 use crate::intake::Intake;
 use crate::journal::folder::{FolderLock, segment_file};
 use crate::journal::state::{LedgerState, Snapshot};
@@ -161,7 +161,10 @@ impl Meter {
         let mut found = discover(&options.discover_options());
         let shared_locks = claim(folder, &mut found)?;
         let monotonic_ns = monotonic_nanoseconds();
-        let (book, readers) = Book::new(found.open, options.exclusive, monotonic_ns);
+        let (mut book, readers) = Book::new(found.open, options.exclusive, monotonic_ns);
+        for (code, message) in found.warnings {
+            book.report(code, Severity::Warning, message);
+        }
         let baseline = Baseline::new(options.idle_seconds, &book);
         let segment_start = SegmentStart {
             host_hash: host_hash(),
@@ -347,6 +350,17 @@ impl Meter {
         lock(&self.shared.core).take_events()
     }
 
+    /// Ask for the end of sampling without waiting for it; [`Self::close`] then has little to wait for.
+    pub fn begin_close(&self) {
+        lock(&self.shared.requests).stop = true;
+        self.shared.bell.notify_all();
+    }
+
+    /// Whether the sampler has ended.
+    pub fn has_stopped(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Take a last sample, commit, and end the threads. A second call does nothing.
     ///
     /// # Errors
@@ -355,8 +369,7 @@ impl Meter {
         let Some(thread) = self.thread.take() else {
             return Ok(());
         };
-        lock(&self.shared.requests).stop = true;
-        self.shared.bell.notify_all();
+        self.begin_close();
         let panicked = thread.join().is_err();
         lock(&self.shared.intake).leave();
         let disk = lock(&self.shared.core).finish();

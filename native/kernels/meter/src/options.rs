@@ -8,6 +8,7 @@ use crate::error::{MeterError, Result};
 use crate::resume::Resume;
 use crate::source::discover::DiscoverOptions;
 use crate::source::nvml::NvmlOptions;
+use crate::source::redfish::options::RedfishOptions;
 
 /// Options of [`crate::meter::Meter::open`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +42,11 @@ pub struct MeterOptions {
     pub nvml_library: Option<PathBuf>,
     /// GPUs this process uses, written like `CUDA_VISIBLE_DEVICES`, which is the default.
     pub visible_devices: Option<String>,
+    /// Device of the management controller, or `none`. Default: environment variable `SWIFT_IPMI_DEVICE`, else
+    /// `/dev/ipmi0` and its other names.
+    pub ipmi_device: Option<PathBuf>,
+    /// The management controller in the network.
+    pub redfish: RedfishOptions,
     /// How far this host's wall clock is ahead of the run's reference, milliseconds, as the launcher measured it.
     pub clock_offset_ms: Option<i64>,
     /// A segment of the journal that has grown beyond this is followed by another, bytes. At least 4,096.
@@ -66,6 +72,8 @@ impl Default for MeterOptions {
             amdsmi_library: None,
             nvml_library: None,
             visible_devices: None,
+            ipmi_device: None,
+            redfish: RedfishOptions::default(),
             clock_offset_ms: None,
             segment_bytes: 64 << 20,
             sync: true,
@@ -82,11 +90,14 @@ impl MeterOptions {
             power_supply_root: None,
             amdsmi_library: self.amdsmi_library.clone(),
             nvml: NvmlOptions { library: self.nvml_library.clone(), visible_devices: self.visible_devices.clone() },
+            ipmi_device: self.ipmi_device.clone(),
+            redfish: self.redfish.clone(),
         }
     }
 
     /// # Errors
-    /// `ERR_LEDGER_OPTION` naming the option, its value and its range.
+    /// `ERR_LEDGER_OPTION` naming the option, its value and its range; `ERR_ENERGY_REDFISH_OPTION`,
+    /// `ERR_ENERGY_REDFISH_PLAIN`.
     pub fn validate(&self) -> Result<()> {
         let refuse = |name: &str, value: String, range: &str| {
             Err(MeterError::new("ERR_LEDGER_OPTION", format!("{name} is {value}; it must be {range}")))
@@ -110,6 +121,8 @@ impl MeterOptions {
         if !(0.0..=600.0).contains(&self.idle_seconds) {
             return refuse("idle.seconds", self.idle_seconds.to_string(), "from 0 to 600");
         }
+        // What a caller wrote is refused; what the environment holds makes one source unavailable.
+        self.redfish.access().map_err(|failure| MeterError::new(failure.code, failure.message))?;
         Ok(())
     }
 }

@@ -111,8 +111,15 @@ pub fn run(mut sampler: Sampler) {
         let to_commit = stop || !tickets.is_empty() || due;
         let usage = usage_reader.read(to_commit);
         let started_ns = usage.usage.monotonic_ns;
+        if stop {
+            sampler.readers.iter_mut().for_each(|(_, reader)| reader.end());
+        }
         for (index, reader) in &mut sampler.readers {
-            reader.drain(&usage.usage, &mut answers);
+            if stop {
+                reader.last(&usage.usage, &mut answers);
+            } else {
+                reader.drain(&usage.usage, &mut answers);
+            }
             readings.extend(answers.drain(..).map(|answer| (*index, answer)));
         }
         lock(&shared.intake).put(usage, unix_milliseconds(), &mut readings);

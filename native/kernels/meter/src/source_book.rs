@@ -31,6 +31,8 @@ pub struct SourceBook {
     pub(crate) failing_since: Option<u64>,
     pub(crate) lost: bool,
     pub(crate) previous_nanowatts: Option<u128>,
+    /// What the counter shows can lag behind by so much, nanojoules.
+    pub(crate) step_nanojoules: u128,
 }
 
 impl SourceBook {
@@ -52,6 +54,7 @@ impl SourceBook {
             failing_since: None,
             lost: false,
             previous_nanowatts: None,
+            step_nanojoules: open.reader.step_nanojoules(),
         };
         (book, open.reader)
     }

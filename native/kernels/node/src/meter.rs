@@ -1,6 +1,8 @@
 //! The energy meter for Node: conversion only. Structures cross as JSON text with integers as decimal strings; the
 //! calls of a training step (`declare`, `meterMark`) take and return numbers.
 
+use napi::bindgen_prelude::AsyncTask;
+use napi::{Env, JsError, Task};
 use napi_derive::napi;
 use swift_meter::{Edge, MeterError, MeterOptions};
 
@@ -19,6 +21,55 @@ fn take_engine_mark(token: u64, edge: u8) {
     swift_meter::mark_now(token, if edge == 0 { Edge::Begin } else { Edge::End });
 }
 
+/// An error of the meter, with its code, out of a task.
+fn to_rejection(env: Env, error: MeterError) -> napi::Error {
+    napi::Error::from(JsError::from(to_error(error)).into_unknown(env))
+}
+
+/// Opens a ledger on another thread: a management controller in the network may take seconds to answer.
+pub struct OpenTask(String);
+
+impl Task for OpenTask {
+    type Output = std::result::Result<swift_meter::Meter, MeterError>;
+    type JsValue = EnergyMeter;
+
+    fn compute(&mut self) -> napi::Result<Self::Output> {
+        let options = serde_json::from_str::<MeterOptions>(&self.0);
+        let options = options.map_err(|error| MeterError::new("ERR_LEDGER_OPTION", error.to_string()));
+        Ok(options.and_then(|options| swift_meter::Meter::open(&options)))
+    }
+
+    fn resolve(&mut self, env: Env, output: Self::Output) -> napi::Result<EnergyMeter> {
+        crate::compute::set_mark_sink(take_engine_mark);
+        output.map(|meter| EnergyMeter { meter }).map_err(|error| to_rejection(env, error))
+    }
+}
+
+/// Looks for sources on another thread.
+pub struct SourcesTask(Option<String>);
+
+impl Task for SourcesTask {
+    type Output = std::result::Result<String, MeterError>;
+    type JsValue = String;
+
+    fn compute(&mut self) -> napi::Result<Self::Output> {
+        Ok(found(self.0.take()).map_err(|error| MeterError::new("ERR_LEDGER_OPTION", error)))
+    }
+
+    fn resolve(&mut self, env: Env, output: Self::Output) -> napi::Result<String> {
+        output.map_err(|error| to_rejection(env, error))
+    }
+}
+
+/// Options as those of a ledger; sources as JSON.
+fn found(options: Option<String>) -> std::result::Result<String, String> {
+    let options: MeterOptions = options
+        .map_or_else(|| Ok(MeterOptions::default()), |text| serde_json::from_str(&text))
+        .map_err(|error| error.to_string())?;
+    let found = swift_meter::source::discover::discover(&options.discover_options());
+    serde_json::to_string(&found.descriptors).map_err(|error| error.to_string())
+}
+
 /// An open ledger.
 #[napi]
 pub struct EnergyMeter {
@@ -27,16 +78,6 @@ pub struct EnergyMeter {
 
 #[napi]
 impl EnergyMeter {
-    /// Open a ledger with the options as JSON.
-    #[napi(factory)]
-    pub fn open(options: String) -> Result<Self> {
-        let options: MeterOptions =
-            serde_json::from_str(&options).map_err(|error| napi::Error::new("ERR_LEDGER_OPTION", error.to_string()))?;
-        crate::compute::set_mark_sink(take_engine_mark);
-        let meter = swift_meter::Meter::open(&options).map_err(to_error)?;
-        Ok(Self { meter })
-    }
-
     /// The run's id.
     #[napi]
     pub fn run_id(&self) -> String {
@@ -106,6 +147,18 @@ impl EnergyMeter {
         to_json(&self.meter.take_events())
     }
 
+    /// Ask for the end of sampling; `close` then has little to wait for once `hasStopped`.
+    #[napi]
+    pub fn begin_close(&self) {
+        self.meter.begin_close();
+    }
+
+    /// Whether sampling has ended.
+    #[napi]
+    pub fn has_stopped(&self) -> bool {
+        self.meter.has_stopped()
+    }
+
     /// Last sample, last commit, end of the threads.
     #[napi]
     pub fn close(&mut self) -> Result<()> {
@@ -125,14 +178,22 @@ pub fn meter_now() -> String {
     swift_meter::monotonic_nanoseconds().to_string()
 }
 
-/// The sources of this machine, as JSON; nothing is started or written.
+/// Open a ledger with the options as JSON.
+#[napi(ts_return_type = "Promise<EnergyMeter>")]
+pub fn meter_open(options: String) -> AsyncTask<OpenTask> {
+    AsyncTask::new(OpenTask(options))
+}
+
+/// The sources of this machine, as JSON; nothing is started or written. Options as JSON, those of a ledger; default: none.
 #[napi]
-pub fn meter_sources(powercap_root: Option<String>) -> Result<String> {
-    let options = swift_meter::source::discover::DiscoverOptions {
-        powercap_root: powercap_root.map(Into::into),
-        ..Default::default()
-    };
-    to_json(&swift_meter::source::discover::discover(&options).descriptors)
+pub fn meter_sources(options: Option<String>) -> Result<String> {
+    found(options).map_err(|error| napi::Error::new("ERR_LEDGER_OPTION", error))
+}
+
+/// The same without waiting: a management controller in the network may take seconds to answer.
+#[napi(ts_return_type = "Promise<string>")]
+pub fn meter_find_sources(options: Option<String>) -> AsyncTask<SourcesTask> {
+    AsyncTask::new(SourcesTask(options))
 }
 
 /// What each account of the ledger in a folder gained over time, in at most about `limit` stretches, as JSON.

@@ -24,6 +24,11 @@ describe('PowerTrace', () => {
     expect(trace.nanojoulesUntil(1_151_000_000n)).toBe(25_750_250_000n)
   })
 
+  it('knows its power at every instant', () => {
+    const at = [0n, 99_999_999n, 125_000_000n, 150_000_000n, 151_000_000n, 9_000_000_000n]
+    expect(at.map((ns) => trace.wattsAt(ns))).toEqual([100, 100, 300, 500, 0.5, 0.5])
+  })
+
   it('is what thin slices of it add up to, and never falls', () => {
     let sum = 0n
     let energy = 0

@@ -85,4 +85,17 @@ export class PowerTrace {
     const inside = 2n * startMilliwatts * passed * lengthNs + (endMilliwatts - startMilliwatts) * passed * passed
     return (doubledBefore * lengthNs + inside) / (doubledPicojoules * lengthNs)
   }
+
+  /**
+   * Power at an instant, in watts.
+   * @param nanoseconds since the beginning, at least 0
+   */
+  wattsAt(nanoseconds: bigint): number {
+    const segment =
+      nanoseconds < this.#endNs ? this.#segments.findLast(({ startNs }) => startNs <= nanoseconds) : undefined
+    if (segment === undefined) return Number(this.#lastMilliwatts) / 1000
+    const { startNs, lengthNs, startMilliwatts, endMilliwatts } = segment
+    const part = Number(nanoseconds - startNs) / Number(lengthNs)
+    return (Number(startMilliwatts) + part * Number(endMilliwatts - startMilliwatts)) / 1000
+  }
 }

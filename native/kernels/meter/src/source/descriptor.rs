@@ -26,6 +26,10 @@ pub enum SourceKind {
     Hwmon,
     /// The battery.
     Battery,
+    /// Power of a server, from its management controller through IPMI DCMI.
+    Ipmi,
+    /// Energy or power of a chassis, from a management controller through Redfish.
+    Redfish,
     /// A meter at the plug, replayed from a file.
     Meter,
     /// Power modelled from CPU time.

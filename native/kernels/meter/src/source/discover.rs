@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::descriptor::{Scope, SourceDescriptor, SourceState};
 use super::nvml::{self, NvmlOptions};
-use super::{OpenSource, amdsmi, cpu_table, cpu_time, hwmon, memory, perf, powercap, scope_tree};
+use super::redfish::options::RedfishOptions;
+use super::redfish::own::this_machine;
+use super::{OpenSource, amdsmi, cpu_table, cpu_time, hwmon, ipmi, memory, perf, powercap, redfish, scope_tree};
 use crate::usage::UsageReader;
 
 /// Where to look.
@@ -22,6 +24,11 @@ pub struct DiscoverOptions {
     pub amdsmi_library: Option<PathBuf>,
     /// NVIDIA's library and the devices this process uses.
     pub nvml: NvmlOptions,
+    /// Device of the management controller, or `none`. Default: environment variable `SWIFT_IPMI_DEVICE`, else the
+    /// system's, unless a powercap tree is given.
+    pub ipmi_device: Option<PathBuf>,
+    /// The management controller in the network. What is left out comes from `SWIFT_REDFISH_…`.
+    pub redfish: RedfishOptions,
 }
 
 /// What was found.
@@ -30,6 +37,8 @@ pub struct Discovery {
     pub open: Vec<OpenSource>,
     /// Every source, usable or not.
     pub descriptors: Vec<SourceDescriptor>,
+    /// What a person must know before anything is measured: code and text.
+    pub warnings: Vec<(&'static str, String)>,
 }
 
 /// Where scaphandre's hosts mount a guest's powercap tree.
@@ -86,6 +95,23 @@ fn why_no_counter(scope: Scope, descriptors: &[SourceDescriptor]) -> String {
     )
 }
 
+/// The server's own readings, from its management controller: through the kernel's device, and through the network.
+fn open_controllers(options: &DiscoverOptions, is_system: bool, warnings: &mut Vec<(&'static str, String)>) -> Opened {
+    let named = options.ipmi_device.clone().or_else(|| std::env::var_os("SWIFT_IPMI_DEVICE").map(PathBuf::from));
+    let controllers = if named.is_some() || is_system { ipmi::controllers(named.as_deref()) } else { Vec::new() };
+    let (mut descriptors, mut open) = open_all(controllers, |one| one.descriptor.clone(), ipmi::open);
+    let access = options.redfish.with_environment(|name| std::env::var(name).ok());
+    if redfish::is_insecure(&access) {
+        let message = "the management controller's certificate is NOT checked: anyone in the network between can take the password and make up the joules. Pin it with the option fingerprint (SWIFT_REDFISH_FINGERPRINT) instead of insecure (SWIFT_REDFISH_INSECURE)";
+        warnings.push(("WARN_ENERGY_REDFISH_INSECURE", message.to_owned()));
+    }
+    let found = redfish::chassis(&access, &this_machine());
+    let (more, opened) = open_all(found, |one| one.descriptor.clone(), redfish::open);
+    descriptors.extend(more);
+    open.extend(opened);
+    (descriptors, open)
+}
+
 /// Find and open the sources of this machine.
 pub fn discover(options: &DiscoverOptions) -> Discovery {
     let root = options.powercap_root.clone().or_else(|| std::env::var_os("SWIFT_POWERCAP_ROOT").map(PathBuf::from));
@@ -138,6 +164,10 @@ pub fn discover(options: &DiscoverOptions) -> Discovery {
     let (more, sensors) = open_all(sensors, |sensor| sensor.descriptor.clone(), hwmon::open);
     descriptors.extend(more);
     open.extend(sensors);
+    let mut warnings = Vec::new();
+    let (more, servers) = open_controllers(options, root.is_none(), &mut warnings);
+    descriptors.extend(more);
+    open.extend(servers);
     let covers = |open: &[OpenSource], scope| {
         let counted = |source: &OpenSource, scope| {
             source.descriptor.scope == scope && source.descriptor.state == SourceState::Included
@@ -164,5 +194,5 @@ pub fn discover(options: &DiscoverOptions) -> Discovery {
         }
     }
     open.retain(|source| matches!(source.descriptor.state, SourceState::Included | SourceState::ShownOnly));
-    Discovery { open, descriptors }
+    Discovery { open, descriptors, warnings }
 }

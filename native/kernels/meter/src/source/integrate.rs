@@ -8,19 +8,31 @@ use crate::unit::EnergyUnit;
 pub const UNIT: EnergyUnit = EnergyUnit { numerator: 1, denominator: 2000 };
 
 /// Trapezoids between power readings. Power across a gap is not guessed: the count starts again behind it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Integrator {
     total: u128,
     last: Option<(u64, u64)>,
+    gap_ns: u64,
+}
+
+impl Default for Integrator {
+    fn default() -> Self {
+        Self::with_gap(GAP_NS)
+    }
 }
 
 impl Integrator {
+    /// Readings further apart than `gap_ns` leave the power between them unknown.
+    pub fn with_gap(gap_ns: u64) -> Self {
+        Self { total: 0, last: None, gap_ns }
+    }
+
     /// Take in a power; returns the count so far.
     pub fn take(&mut self, monotonic_ns: u64, milliwatts: u64) -> RawReading {
         let mut reading = RawReading::new(monotonic_ns, self.total);
         if let Some((last_ns, last_milliwatts)) = self.last {
             let elapsed = monotonic_ns.saturating_sub(last_ns);
-            if elapsed > GAP_NS {
+            if elapsed > self.gap_ns {
                 reading.restart = true;
             } else {
                 self.total += u128::from(last_milliwatts + milliwatts) * u128::from(elapsed);

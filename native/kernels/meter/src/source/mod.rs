@@ -1,6 +1,7 @@
 //! Energy sources: what can be read on this machine, and what part of it each source covers.
 
 pub mod amdsmi;
+pub mod bmc;
 pub mod cpu_table;
 pub mod cpu_time;
 pub mod descriptor;
@@ -8,10 +9,12 @@ pub mod discover;
 pub mod dynamic;
 pub mod hwmon;
 pub mod integrate;
+pub mod ipmi;
 pub mod memory;
 pub mod nvml;
 pub mod perf;
 pub mod powercap;
+pub mod redfish;
 pub mod scope_tree;
 pub mod threaded;
 
@@ -50,6 +53,19 @@ pub trait SourceReader: Send {
     /// overrides it.
     fn drain(&mut self, usage: &MachineUsage, into: &mut Vec<Result<RawReading, String>>) {
         into.push(self.read(usage));
+    }
+
+    /// No reading will be asked for any more but the [`Self::last`]. Does not wait.
+    fn end(&mut self) {}
+
+    /// The last readings, after [`Self::end`]. A reader that asks seldom asks once more, and waits for it a bounded time.
+    fn last(&mut self, usage: &MachineUsage, into: &mut Vec<Result<RawReading, String>>) {
+        self.drain(usage, into);
+    }
+
+    /// What a counter moves by at least, nanojoules, where that matters: what it shows can lag behind by so much.
+    fn step_nanojoules(&self) -> u128 {
+        0
     }
 
     /// Whether readings follow from `usage` alone: a model. It is asked once the whole of `usage` is known.

@@ -1,6 +1,7 @@
 import type { SourceFinding } from '@swift/energy'
 import type { CommandCall } from '../../arguments/command.ts'
 import { paint, printJson, printLine } from '../../output/output.ts'
+import { sourceOptions } from './source-options.ts'
 
 const colours = { measured: 'green', modelled: 'yellow', shown: 'dim', unavailable: 'red' } as const
 const titles = {
@@ -11,13 +12,14 @@ const titles = {
 } as const
 
 /** `swift energy doctor`: what will be measured, modelled, unavailable, why, and the fix. */
-export async function doctor({ output }: CommandCall): Promise<number> {
-  const { describeSources, Ledger, PowerTuning } = await import('@swift/energy')
+export async function doctor({ output, values }: CommandCall): Promise<number> {
+  const { describeSources, Ledger, PowerTuning, sourceHints } = await import('@swift/energy')
   const restored = await PowerTuning.restore()
   const settings = await PowerTuning.settings()
-  const findings = describeSources(Ledger.sources())
+  const sources = await Ledger.findSources(sourceOptions(values))
+  const [findings, hints] = [describeSources(sources), sourceHints(sources)]
   if (output.json) {
-    printJson({ type: 'energy-doctor', findings, settings, restored })
+    printJson({ type: 'energy-doctor', findings, hints, settings, restored })
     return 0
   }
   const order = ['measured', 'modelled', 'shown', 'unavailable'] as const
@@ -39,6 +41,7 @@ export async function doctor({ output }: CommandCall): Promise<number> {
   for (const { setting, value, error } of restored) {
     printLine(`an earlier process left ${setting} changed: ${error ?? `put back to ${value}`}`)
   }
+  for (const hint of hints) printLine(paint(output, 'dim', `hint: ${hint}`))
   if (findings.every(({ verdict }) => verdict !== 'measured')) {
     printLine('nothing is measured here: every figure will be modelled, and say so')
   }

@@ -92,4 +92,36 @@ export const energyOptions: OptionTable = {
     type: 'string',
     description: 'run: begin in the hours of lowest carbon that still end by then (ISO time, or hours from now as 8h).',
   },
+  redfish: {
+    type: 'string',
+    derived: 'SWIFT_REDFISH_URL, else none',
+    description:
+      'run, doctor, sources: address of the management controller that measures this server, e.g. https://10.0.0.7. Credentials: SWIFT_REDFISH_USER and SWIFT_REDFISH_PASSWORD, or SWIFT_REDFISH_TOKEN.',
+  },
+  redfishChassis: {
+    type: 'string',
+    derived: 'SWIFT_REDFISH_CHASSIS, else the one that is this machine',
+    description: 'run, doctor, sources: ids of the chassis to count, separated by commas.',
+  },
+  redfishFingerprint: {
+    type: 'string',
+    derived: 'SWIFT_REDFISH_FINGERPRINT',
+    description: "run, doctor, sources: SHA-256 of the controller's certificate, which pins it.",
+  },
+  redfishCaFile: {
+    type: 'string',
+    derived: 'SWIFT_REDFISH_CA_FILE',
+    description: "run, doctor, sources: PEM file of the authority that signed the controller's certificate.",
+  },
+  redfishInsecure: {
+    type: 'boolean',
+    default: false,
+    description:
+      'run, doctor, sources: check no certificate of the controller. Anyone in between can read the password.',
+  },
+  ipmiDevice: {
+    type: 'string',
+    derived: 'SWIFT_IPMI_DEVICE, else /dev/ipmi0',
+    description: "run, doctor, sources: device of this server's management controller, or none.",
+  },
 }

@@ -1,13 +1,14 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { constants } from 'node:os'
 import { join } from 'node:path'
-import type { EnergyBudget, Ledger, LedgerEvent, ReportOptions } from '@swift/energy'
+import type { EnergyBudget, Ledger, LedgerEvent, ReportOptions, SourceOptions } from '@swift/energy'
 import { SwiftError, type EnergyReport } from '@swift/spec'
 import type { CommandCall } from '../../arguments/command.ts'
 import type { OutputMode } from '../../output/output.ts'
 import { paint } from '../../output/output.ts'
 import { printError } from '../../output/print-error.ts'
 import { reportOptions } from './report-options.ts'
+import { sourceOptions } from './source-options.ts'
 import { parsePowerLimits, setPowerLimits, type PowerLimits } from './power-limits.ts'
 import { waitForLowCarbon } from './wait-for-low-carbon.ts'
 import { factorLines, isSmall } from './print-report.ts'
@@ -153,11 +154,12 @@ async function metered(
   folder: string,
   limits: PowerLimits,
   budget: EnergyBudget | undefined,
+  sources: SourceOptions,
 ): Promise<number> {
   const { Ledger } = await import('@swift/energy')
   await using _limits = await setPowerLimits(limits, say)
   const onEvent = ({ code, message }: LedgerEvent): void => say(`swift energy: ${code} ${message}`)
-  await using ledger = await Ledger.open(folder, { resume: 'never', followChildren: true, onEvent })
+  await using ledger = await Ledger.open(folder, { ...sources, resume: 'never', followChildren: true, onEvent })
   for (const [setting, value] of limits) await ledger.note('NOTE_POWER_LIMIT', `${setting} is ${value} for this run`)
   return await runChild(words, ledger, budget)
 }
@@ -184,7 +186,7 @@ export async function run({ values, positionals, output }: CommandCall): Promise
     say(`swift energy: an earlier process left ${setting} changed: ${error ?? `put back to ${value}`}`)
   }
   const folder = typeof values['out'] === 'string' ? values['out'] : defaultFolder()
-  const code = await metered(words, folder, limits, budget).catch((error: unknown) => {
+  const code = await metered(words, folder, limits, budget, sourceOptions(values)).catch((error: unknown) => {
     if (!SwiftError.isInstance(error, 'ERR_COMMAND_START')) throw error
     printError(error, output)
     // As shells say it: 127 for a program that is not there, 126 for one that cannot be started.

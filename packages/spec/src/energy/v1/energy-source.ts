@@ -12,6 +12,8 @@ export type EnergySourceKind =
   | 'amd_counter'
   | 'hwmon'
   | 'battery'
+  | 'ipmi'
+  | 'redfish'
   | 'meter'
   | 'wall_meter'
   | 'cpu_time_model'
