@@ -55,19 +55,24 @@ fn thread_seconds() -> f64 {
     time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
 }
 
+/// Normal values that repeat after a prime number of elements; made once, because they take longer than most ops.
+fn normals(seed: u64, count: usize) -> impl Iterator<Item = f32> {
+    const PERIOD: usize = 65_537;
+    let values: Vec<f32> = (0..PERIOD.min(count) as u64).map(|index| normal_at(seed, index) as f32).collect();
+    (0..count).map(move |index| values[index % PERIOD])
+}
+
 impl Bench {
     fn floats(&mut self, shape: &[usize], deviation: f32) -> Operand {
         let count: usize = shape.iter().product();
-        let values: Vec<f32> = (0..count as u64).map(|index| deviation * normal_at(7, index % 65_537) as f32).collect();
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let bytes: Vec<u8> = normals(7, count).flat_map(|value| (deviation * value).to_le_bytes()).collect();
         self.upload(DType::F32, shape, &bytes)
     }
 
     fn bf16(&mut self, shape: &[usize], deviation: f32) -> Operand {
         let count: usize = shape.iter().product();
-        let bytes: Vec<u8> = (0..count as u64)
-            .flat_map(|index| half::bf16::from_f32(deviation * normal_at(9, index % 65_537) as f32).to_le_bytes())
-            .collect();
+        let bytes: Vec<u8> =
+            normals(9, count).flat_map(|value| half::bf16::from_f32(deviation * value).to_le_bytes()).collect();
         self.upload(DType::BF16, shape, &bytes)
     }
 

@@ -16,8 +16,10 @@ use crate::error::{KernelError, Result};
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Bytes of one chunk of logits.
-pub const CHUNK_BYTES: usize = 16 << 20;
+/// Bytes of one chunk of logits, about: it is written, read for the softmax and packed while the caches hold it.
+pub const CHUNK_BYTES: usize = 4 << 20;
+/// Least vocabulary entries of a chunk.
+const LEAST_CHUNK: usize = 1024;
 /// Bytes of the hidden states of one block of rows.
 pub const BLOCK_BYTES: usize = 16 << 20;
 
@@ -79,7 +81,14 @@ struct Buffers {
 /// Rows per block and vocabulary entries per chunk; functions of the shape only.
 pub fn partition(rows: usize, hidden: usize, vocabulary: usize) -> (usize, usize) {
     let block = (BLOCK_BYTES / (4 * hidden.max(1))).clamp(256, rows.max(256)).min(rows.max(1));
-    let chunk = (CHUNK_BYTES / (4 * block) / 64 * 64).max(256).min(vocabulary.max(1));
+    // For many rows narrower chunks would read and write the sums of the gradient too often.
+    let widest = (CHUNK_BYTES / (4 * block)).max(LEAST_CHUNK);
+    if widest >= vocabulary {
+        return (block, vocabulary.max(1));
+    }
+    // Equal chunks; rows a power of two apart would share few sets of a cache.
+    let even = vocabulary.div_ceil(vocabulary.div_ceil(widest)).next_multiple_of(32);
+    let chunk = if even.is_multiple_of(128) { even + 32 } else { even };
     (block, chunk)
 }
 

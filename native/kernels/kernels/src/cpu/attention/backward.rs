@@ -3,8 +3,8 @@
 //! A task owns a key-value head of a sequence, or a fixed share of its query blocks with gradients of
 //! its own that are added in order afterwards: no atomics, and the same bits for the same shapes.
 
-use super::micro::{Product, panel_width};
-use super::pack::{Head, Queries, Rows, Scratch, SoftCap, mask, pack_rows, panel_floats, round_line, take};
+use super::micro::{Causal, Product, panel_width};
+use super::pack::{Head, Queries, Rows, Scratch, SoftCap, mask, pack_rows, panel_floats, round_line, take, widen_rows};
 use super::plan::{Geometry, Segment, TILE_KEYS};
 use crate::cpu::simd::math::exp2_nonpositive;
 use crate::cpu::simd::{Kernel, Simd};
@@ -60,6 +60,8 @@ struct Tiles<'a> {
     weights: &'a mut [f32],
     gradients: &'a mut [f32],
     keys: &'a mut [f32],
+    /// Keys, then values, row by row.
+    plain: &'a mut [f32],
 }
 
 impl Kernel for Backward<'_> {
@@ -83,13 +85,14 @@ impl Kernel for Backward<'_> {
             TILE_KEYS * padded,
             TILE_KEYS * padded,
             panel_floats::<S>(dim, TILE_KEYS),
+            TILE_KEYS * dim,
         ];
         let mut memory = Scratch::take(sizes.iter().map(|size| round_line(*size)).sum());
         let mut scratch = memory.floats();
-        let [query_columns, query_rows, output_columns, output_rows, lse, delta, dq, weights, gradients, keys] =
+        let [query_columns, query_rows, output_columns, output_rows, lse, delta, dq, weights, gradients, keys, plain] =
             sizes.map(|size| take(&mut scratch, size));
         let mut operands = Block { query_columns, query_rows, output_columns, output_rows, lse, delta, dq };
-        let mut tiles = Tiles { weights, gradients, keys };
+        let mut tiles = Tiles { weights, gradients, keys, plain };
         for index in (self.share..self.segment.queries.div_ceil(block)).step_by(self.shares) {
             let first = index * block;
             let count = block.min(self.segment.queries - first);
@@ -154,34 +157,40 @@ impl Backward<'_> {
         let rows = count * geometry.group();
         let padded = rows.next_multiple_of(S::LANES);
         let row_stride = geometry.kv_heads * dim;
-        let start = (self.segment.key + first) * row_stride + self.kv_head * dim;
-        let needed = (keys - 1) * row_stride + dim;
-        let (key, value) = (&self.k[start..start + needed], &self.v[start..start + needed]);
+        let row = self.segment.key + first;
+        let base = self.kv_head * dim;
+        let head = |rows| Head { rows, base, stride: row_stride, dim };
+        let (group, offset) = (geometry.group(), low as isize - first as isize);
+        let spared = |causal: Causal| if geometry.causal { causal } else { Causal::Everything };
         let used = keys * padded;
         let transposed = |left: &[f32], right: &[f32], c: *mut f32| Product {
             m: keys,
             n: padded,
             k: dim,
             a: left.as_ptr(),
-            a_row: row_stride,
+            a_row: dim,
             a_column: 1,
             b: right.as_ptr(),
             panel: dim * width,
             c,
             c_row: padded,
             accumulate: false,
+            causal: spared(Causal::Scores { group, offset }),
         };
-        // SAFETY: operands are bounds-checked slices and scratch of matching size; key and value rows of
-        // this head in this share are written by this task only.
-        unsafe {
-            transposed(key, block.query_columns, tiles.weights.as_mut_ptr()).multiply(s);
-            transposed(value, block.output_columns, tiles.gradients.as_mut_ptr()).multiply(s);
-        }
+        // Rows of a head lie a page apart, where they share few sets of the nearest cache.
+        widen_rows(s, head(Rows::F32(self.k)), row, keys, tiles.plain);
+        // SAFETY: operands and results are scratch of matching size.
+        unsafe { transposed(tiles.plain, block.query_columns, tiles.weights.as_mut_ptr()).multiply(s) };
+        widen_rows(s, head(Rows::F32(self.v)), row, keys, tiles.plain);
+        // SAFETY: as above.
+        unsafe { transposed(tiles.plain, block.output_columns, tiles.gradients.as_mut_ptr()).multiply(s) };
         let weights = &mut tiles.weights[..used];
         if geometry.softcap > 0.0 {
             s.call(SoftCap { scores: weights, cap: geometry.softcap });
         }
         mask(geometry, weights, padded, (low, count), (first, keys), f32::NEG_INFINITY);
+        // Gradients that were spared hold anything; a weight of zero times anything need not be zero.
+        mask(geometry, &mut tiles.gradients[..used], padded, (low, count), (first, keys), 0.0);
         s.call(Differentiate {
             weights,
             gradients: &mut tiles.gradients[..used],
@@ -189,13 +198,7 @@ impl Backward<'_> {
             delta: &block.delta[..padded],
             softcap: geometry.softcap,
         });
-        pack_rows(
-            s,
-            Head { rows: Rows::F32(self.k), base: self.kv_head * dim, stride: row_stride, dim },
-            self.segment.key + first,
-            keys,
-            tiles.keys,
-        );
+        pack_rows(s, head(Rows::F32(self.k)), row, keys, tiles.keys);
         let down = |left: &[f32], right: &[f32], c: *mut f32| Product {
             m: keys,
             n: dim,
@@ -208,8 +211,9 @@ impl Backward<'_> {
             c,
             c_row: self.stride,
             accumulate: true,
+            causal: spared(Causal::KeysByQueries { group, offset }),
         };
-        // SAFETY: as above.
+        // SAFETY: as above; key and value gradients of this head in this share are written by this task only.
         unsafe {
             down(tiles.weights, block.output_rows, self.dv.add(first * self.stride)).multiply(s);
             down(tiles.gradients, block.query_rows, self.dk.add(first * self.stride)).multiply(s);
@@ -225,6 +229,7 @@ impl Backward<'_> {
                 c: block.dq.as_mut_ptr(),
                 c_row: dim,
                 accumulate,
+                causal: spared(Causal::QueriesByKeys { group, offset }),
             }
             .multiply(s);
         }

@@ -3,7 +3,7 @@
 //! Scores are computed transposed, [keys, queries]: the query tile is transposed once per task, keys
 //! are read where they lie, and the softmax over keys runs down columns without horizontal sums.
 
-use super::micro::Product;
+use super::micro::{Causal, Product};
 use super::pack::{Head, Queries, Rows, Scratch, SoftCap, mask, pack_rows, panel_floats, round_line, take, widen_rows};
 use super::plan::{Geometry, Segment, TILE_KEYS, Task};
 use crate::cpu::simd::math::{exp2_nonpositive, log};
@@ -44,7 +44,6 @@ impl Kernel for Forward<'_> {
         let padded = rows.next_multiple_of(S::LANES);
         let panels = rows.next_multiple_of(super::micro::panel_width::<S>());
         let wide = dim.next_multiple_of(S::LANES);
-        let widened = if matches!(self.k, Rows::BF16(_)) { TILE_KEYS * dim } else { 0 };
         let sizes = [
             panels * dim,
             TILE_KEYS * padded,
@@ -53,7 +52,7 @@ impl Kernel for Forward<'_> {
             padded,
             padded,
             padded,
-            widened,
+            TILE_KEYS * dim,
         ];
         let mut memory = Scratch::take(sizes.iter().map(|size| round_line(*size)).sum());
         let mut scratch = memory.floats();
@@ -92,6 +91,11 @@ impl Kernel for Forward<'_> {
                     c: output.as_mut_ptr(),
                     c_row: wide,
                     accumulate: first > start,
+                    causal: if geometry.causal {
+                        Causal::QueriesByKeys { group: geometry.group(), offset: low as isize - first as isize }
+                    } else {
+                        Causal::Everything
+                    },
                 }
                 .multiply(s);
             }
@@ -117,7 +121,8 @@ impl Forward<'_> {
         Head { rows, base: self.task.kv_head * dim, stride: self.geometry.kv_heads * dim, dim }
     }
 
-    /// scores[key, row] = key · query for keys `first..first + count` of the segment.
+    /// scores[key, row] = key · query for keys `first..first + count` of the segment; what the causal mask hides may be
+    /// left as it is.
     #[inline(always)]
     fn score<S: Simd>(
         &self,
@@ -130,32 +135,29 @@ impl Forward<'_> {
     ) {
         let head = self.head(self.k);
         let row = self.segment.key + first;
+        let low = self.segment.position + self.task.first;
         let dim = self.geometry.dim;
-        let (a, a_row) = match self.k {
-            Rows::F32(values) => {
-                let start = head.base + row * head.stride;
-                let needed = (count - 1) * head.stride + dim;
-                (values[start..start + needed].as_ptr(), head.stride)
-            }
-            Rows::BF16(_) => {
-                widen_rows(s, head, row, count, widened);
-                (widened.as_ptr(), dim)
-            }
-        };
-        // SAFETY: A was bounds-checked above; B and C are scratch of matching size.
+        // Rows of a head lie a page apart, where they share few sets of the nearest cache.
+        widen_rows(s, head, row, count, widened);
+        // SAFETY: A, B and C are scratch of matching size.
         unsafe {
             Product {
                 m: count,
                 n: padded,
                 k: dim,
-                a,
-                a_row,
+                a: widened.as_ptr(),
+                a_row: dim,
                 a_column: 1,
                 b: query.as_ptr(),
                 panel: dim * super::micro::panel_width::<S>(),
                 c: scores.as_mut_ptr(),
                 c_row: padded,
                 accumulate: false,
+                causal: if self.geometry.causal {
+                    Causal::Scores { group: self.geometry.group(), offset: low as isize - first as isize }
+                } else {
+                    Causal::Everything
+                },
             }
             .multiply(s);
         }

@@ -10,6 +10,7 @@ pub mod plan;
 mod rounded;
 mod single;
 
+use super::gemm::buffer::WordBuffer;
 use super::pool::SharedMut;
 use super::simd::dispatch;
 use super::{CpuCall, CpuContext, CpuKernel};
@@ -20,6 +21,7 @@ use forward::{Forward, LOWEST};
 use half::bf16;
 use pack::Rows;
 use plan::{Geometry, Segment};
+use std::cell::Cell;
 
 /// Kernels of this folder.
 pub const KERNELS: &[(&str, CpuKernel)] = &[
@@ -133,6 +135,14 @@ fn cached(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Elements of a task that fills or adds gradients.
+const CHUNK: usize = 16_384;
+
+thread_local! {
+    /// Gradients of keys and values of the shares beyond the first.
+    static EXTRA: Cell<WordBuffer> = const { Cell::new(WordBuffer::new()) };
+}
+
 /// Tasks wanted at least, so that cores stay busy when sequences and key-value heads are few.
 fn shares(context: &CpuContext, heads: usize) -> usize {
     (2 * context.pool.threads()).max(8).div_ceil(heads.max(1))
@@ -164,12 +174,16 @@ fn packed_backward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
         let delta = unsafe { shared.slice(first * heads, last * heads) };
         dispatch(context.isa, RowDots { do_: &do_[span.clone()], o: &o[span], delta });
     });
-    dk.fill(0.0);
-    dv.fill(0.0);
     let shares = shares(context, segments.len() * geometry.kv_heads);
     let row = geometry.kv_heads * dim;
     // Shares beyond the first add into gradients of their own.
-    let mut extra = vec![0.0f32; 2 * (shares - 1) * k.len()];
+    let mut buffer = EXTRA.take();
+    let extra = buffer.floats(2 * (shares - 1) * k.len());
+    for values in [&mut *dk, &mut *dv, &mut *extra] {
+        let shared = SharedMut::new(values);
+        // SAFETY: chunks are disjoint.
+        context.pool.for_chunks(values.len(), CHUNK, &|begin, end| unsafe { shared.slice(begin, end) }.fill(0.0));
+    }
     let mut order: Vec<(usize, usize)> = (0..segments.len())
         .flat_map(|segment| (0..geometry.kv_heads * shares).map(move |unit| (segment, unit)))
         .collect();
@@ -193,10 +207,18 @@ fn packed_backward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
             Backward { geometry, segment, kv_head, share, shares, q, k, v, do_, lse, delta, dq, dk, dv, stride: row };
         dispatch(context.isa, task);
     });
-    for pair in extra.chunks_exact(2 * k.len().max(1)) {
-        for (total, part) in [(&mut *dk, &pair[..k.len()]), (&mut *dv, &pair[k.len()..])] {
-            total.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
-        }
+    let extra = &*extra;
+    for (total, offset) in [(dk, 0), (dv, k.len())] {
+        let total = SharedMut::new(total);
+        context.pool.for_chunks(if shares > 1 { k.len() } else { 0 }, CHUNK, &|begin, end| {
+            // SAFETY: chunks are disjoint.
+            let total = unsafe { total.slice(begin, end) };
+            for pair in extra.chunks_exact(2 * k.len()) {
+                let part = &pair[offset + begin..offset + end];
+                total.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+            }
+        });
     }
+    EXTRA.set(buffer);
     Ok(())
 }

@@ -5,6 +5,12 @@ use crate::error::{KernelError, Result};
 /// Query rows (positions × heads that share a key-value head) of one tile.
 pub const TILE_QUERIES: usize = 64;
 
+/// As [`TILE_QUERIES`], of a long sequence in forward: keys and values are packed half as often, and enough tasks remain.
+const LONG_TILE_QUERIES: usize = 128;
+
+/// Query rows from which a sequence counts as long.
+const LONG_QUERIES: usize = 1024;
+
 /// Keys of one tile. A multiple of the micro-kernel's six rows.
 pub const TILE_KEYS: usize = 96;
 
@@ -136,13 +142,23 @@ pub struct Task {
 
 /// Cuts segments into tasks, most work first (ties in program order).
 pub fn tasks(geometry: &Geometry, segments: &[Segment]) -> Vec<Task> {
-    tasks_of(geometry, segments, geometry.block())
+    let group = geometry.group();
+    cut(geometry, segments, |segment| {
+        let long = segment.queries * group >= LONG_QUERIES;
+        if long { (LONG_TILE_QUERIES / group).max(1) } else { geometry.block() }
+    })
 }
 
 /// As [`tasks`], with blocks of `block` queries.
+#[cfg(target_arch = "x86_64")]
 pub fn tasks_of(geometry: &Geometry, segments: &[Segment], block: usize) -> Vec<Task> {
+    cut(geometry, segments, |_| block)
+}
+
+fn cut(geometry: &Geometry, segments: &[Segment], block_of: impl Fn(&Segment) -> usize) -> Vec<Task> {
     let mut tasks = Vec::new();
     for (index, segment) in segments.iter().enumerate() {
+        let block = block_of(segment);
         for first in (0..segment.queries).step_by(block) {
             let count = block.min(segment.queries - first);
             let low = segment.position + first;

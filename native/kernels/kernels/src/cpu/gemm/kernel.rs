@@ -62,6 +62,8 @@ pub struct MicroKernel {
     pub word: PanelWord,
     /// Words of K per block: a column panel of this depth stays in the nearest caches.
     pub block_words: usize,
+    /// Bytes of row panels that one pass over the columns keeps near the core: half of its second cache.
+    pub row_block_bytes: usize,
     /// `tiles[height - 1][0 | 1]` for half and full width.
     pub tiles: &'static [[TileFn; 2]],
 }

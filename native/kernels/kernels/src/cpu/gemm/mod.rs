@@ -11,12 +11,18 @@ pub mod kernel;
 pub mod matrix;
 pub mod pack;
 mod pack_columns;
+#[cfg(target_arch = "x86_64")]
+mod pack_columns_avx2;
 pub mod product;
 pub mod row_load;
 pub mod skinny;
+#[cfg(target_arch = "x86_64")]
+mod skinny_avx2;
 mod tile_portable;
 mod tile_x86;
 pub mod transpose;
+#[cfg(target_arch = "x86_64")]
+mod transpose_widen;
 
 pub use driver::{Factor, Gemm, packed_bytes_bound};
 pub use kernel::{ComputeDtype, MicroKernel};

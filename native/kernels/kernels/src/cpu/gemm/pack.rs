@@ -9,6 +9,9 @@ use crate::cpu::gemm::transpose::{Transpose, transpose};
 use half::bf16;
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::{gemm::transpose_widen::transpose_widened, isa::Isa};
+
 /// Which way the lanes of a panel (rows or columns of C) lie in the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lanes {
@@ -136,6 +139,24 @@ fn pack_rows(
             let stride_bytes = size * matrix.stride;
             let (lanes, width) = (panel.count, panel.width);
             transpose(kernel.isa, Transpose { source, stride_bytes, lanes, words, target, width, written: width });
+        }
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if let Elements::Bf16(values) = matrix.elements
+        && kernel.isa == Isa::Avx2
+        && panel.width.is_multiple_of(8)
+        && panel.count > 0
+    {
+        let last = matrix.index(panel.start + panel.count - 1, depth.start) + depth.len();
+        assert!(panel.start + panel.count <= matrix.rows && depth.end <= matrix.columns && last <= values.len());
+        // SAFETY: the values were checked just now, the target slice above covers the panel, and AVX2 was detected for
+        // this kernel. Values of bf16 need no rounding, whatever the kernel's words.
+        unsafe {
+            let source = values.as_ptr().add(matrix.index(panel.start, depth.start)).cast::<u8>();
+            let (lanes, width) = (panel.count, panel.width);
+            let stride_bytes = 2 * matrix.stride;
+            transpose_widened(Transpose { source, stride_bytes, lanes, words, target, width, written: width });
         }
         return;
     }

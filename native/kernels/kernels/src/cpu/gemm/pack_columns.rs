@@ -7,7 +7,9 @@ use crate::cpu::gemm::pack::{Panel, stage_row};
 use std::ops::Range;
 
 #[cfg(target_arch = "x86_64")]
-use crate::cpu::gemm::{matrix::Elements, pack::as_floats, row_load::load_f32};
+use crate::cpu::gemm::{matrix::Elements, pack::as_floats, pack_columns_avx2, row_load::load_f32};
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use half::bf16;
 #[cfg(target_arch = "x86_64")]
@@ -27,10 +29,26 @@ pub fn pack_columns(
     if kernel.word == PanelWord::Bf16Pair {
         return pack_pairs(kernel, matrix, depth, panels, panel, target, stage);
     }
+    #[cfg(target_arch = "x86_64")]
+    if kernel.isa == Isa::Avx2 && (kernel.word == PanelWord::F32 || matches!(matrix.elements, Elements::Bf16(_))) {
+        let places: Vec<Panel> = panels.clone().map(panel).collect();
+        if places.iter().all(|panel| panel.width.is_multiple_of(8))
+            && pack_columns_avx2::pack_plain(matrix, depth.clone(), &places, target)
+        {
+            return;
+        }
+    }
     let first = panel(panels.start).start;
     let last = panel(panels.end - 1);
     let lanes = last.start + last.count - first;
+    let end = depth.end;
     for (step, row) in depth.enumerate() {
+        #[cfg(target_arch = "x86_64")]
+        if row + AHEAD < end {
+            prefetch_lanes(matrix, row + AHEAD, first, lanes);
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = end;
         let words = stage.words(lanes);
         stage_row(kernel, matrix, row, first, lanes, words);
         for index in panels.clone() {
@@ -41,11 +59,12 @@ pub fn pack_columns(
     }
 }
 
-/// Copies lanes and fills the rest of a panel's step with zeros; full panels of the usual width without a call.
+/// Copies lanes and fills the rest of a panel's step with zeros; full panels of the usual widths without a call.
 fn copy_lanes(from: &[u32], to: &mut [u32]) {
-    if from.len() == to.len() && from.len() == 32 {
-        to[..32].copy_from_slice(&from[..32]);
-        return;
+    match (from.len(), to.len()) {
+        (16, 16) => return to[..16].copy_from_slice(&from[..16]),
+        (32, 32) => return to[..32].copy_from_slice(&from[..32]),
+        _ => {}
     }
     to[..from.len()].copy_from_slice(from);
     to[from.len()..].fill(0);
@@ -109,16 +128,17 @@ fn pack_pairs(
 #[cfg(target_arch = "x86_64")]
 const AHEAD: usize = 16;
 
-/// Asks for the cache lines of a stretch of a plain row.
+/// Asks for the cache lines of a stretch of a row.
 #[cfg(target_arch = "x86_64")]
 fn prefetch_lanes(matrix: &Matrix<'_>, row: usize, first: usize, lanes: usize) {
-    let (base, size) = match matrix.elements {
-        Elements::F32(values) => (values.as_ptr().cast::<i8>(), 4),
-        Elements::Bf16(values) => (values.as_ptr().cast::<i8>(), 2),
-        Elements::F16(_) | Elements::Quant4(_) => return,
+    let first = matrix.index(row, first);
+    let (base, start, end) = match matrix.elements {
+        Elements::F32(values) => (values.as_ptr().cast::<i8>(), 4 * first, 4 * (first + lanes)),
+        Elements::Bf16(values) => (values.as_ptr().cast::<i8>(), 2 * first, 2 * (first + lanes)),
+        Elements::F16(values) => (values.as_ptr().cast::<i8>(), 2 * first, 2 * (first + lanes)),
+        Elements::Quant4(view) => (view.codes().as_ptr().cast::<i8>(), first / 2, (first + lanes) / 2),
     };
-    let start = size * matrix.index(row, first);
-    for line in (start..start + size * lanes).step_by(64) {
+    for line in (start..end).step_by(64) {
         // SAFETY: a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(base.wrapping_add(line)) };
     }

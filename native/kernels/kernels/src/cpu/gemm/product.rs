@@ -12,8 +12,6 @@ use crate::cpu::pool::{Pool, SharedMut};
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Bytes of row panels that one pass over the columns keeps near the core.
-const ROW_BLOCK_BYTES: usize = 512 << 10;
 /// Widest slab of columns.
 const SLAB_COLUMNS: usize = 256;
 /// Tasks per thread aimed at, so that a thread that was held up does not hold up the others.
@@ -176,7 +174,7 @@ pub fn product(kernel: &MicroKernel, pool: &Pool, terms: &[Term<'_>], start: Sta
 
 /// Column panels per slab: the choice that lets threads of equal speed end together; among those, the widest that leaves
 /// [`TASKS_PER_THREAD`] tasks, else the narrowest.
-fn slab_panels(panels: usize, widest: usize, threads: usize) -> usize {
+pub(super) fn slab_panels(panels: usize, widest: usize, threads: usize) -> usize {
     let span = |size: usize| panels.div_ceil(size).div_ceil(threads) * size;
     let enough = |size: usize| panels.div_ceil(size) >= threads * TASKS_PER_THREAD;
     let rank = |size: &usize| (span(*size), !enough(*size), if enough(*size) { widest - size } else { *size });
@@ -224,7 +222,7 @@ fn run_slab(
             let packed = scratch.columns.words(column_panels * kernel.columns * step_words);
             let panel = |index: usize| column_panel(index, step_words);
             pack(kernel, &term.columns, block, 0..column_panels, &panel, packed, &mut scratch.stage);
-            let near = (ROW_BLOCK_BYTES / (4 * kernel.rows * step_words)).max(1);
+            let near = (kernel.row_block_bytes / (4 * kernel.rows * step_words)).max(1);
             for near_start in panels.clone().step_by(near) {
                 for column in 0..column_panels {
                     let Panel { start: begin, count, width, offset } = panel(column);

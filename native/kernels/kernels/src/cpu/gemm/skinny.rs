@@ -1,19 +1,24 @@
 //! Products whose result has few rows and whose depth is the tokens: C = alpha · leftᵀ · right, left `[M, R]`, right
 //! `[M, N]`, R a few dozen. The gradients of a low-rank branch are such products. Packing right would cost as much as
-//! multiplying it, so its rows become pairs of bf16 in registers, once each.
+//! multiplying it: its rows are read where they lie, and become pairs of bf16 in registers where the machine multiplies
+//! those.
 
 use crate::cpu::gemm::buffer::WordBuffer;
 use crate::cpu::gemm::driver::Gemm;
 use crate::cpu::gemm::kernel::PanelWord;
 use crate::cpu::gemm::matrix::{Elements, Matrix};
+use crate::cpu::isa::Isa;
 use crate::cpu::pool::SharedMut;
 use std::cell::RefCell;
+
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::gemm::skinny_avx2;
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
 /// Largest R: beyond it right is read too often.
-const MOST_ROWS: usize = 64;
+pub(super) const MOST_ROWS: usize = 64;
 /// Rows of C at a time: their sums fill half of the registers.
 const GROUP: usize = 16;
 /// Columns of a task.
@@ -34,8 +39,8 @@ pub enum Order {
     Columns,
 }
 
-/// Writes `alpha · leftᵀ · right`, where this machine multiplies bf16 natively and both operands are contiguous rows of
-/// f32; returns whether it did. Inputs are rounded to bf16, sums are f32 in the order of the tokens.
+/// Writes `alpha · leftᵀ · right`, where there is a kernel for this instruction set and both operands are rows of f32;
+/// returns whether it did. Inputs are rounded as the compute dtype says, sums are f32 in the order of the tokens.
 pub fn skinny(
     gemm: &Gemm<'_>,
     left: &Matrix<'_>,
@@ -48,7 +53,8 @@ pub fn skinny(
         return false;
     };
     let rank = left.columns;
-    if gemm.kernel.word != PanelWord::Bf16Pair || rank > MOST_ROWS || left.rows == 0 {
+    let pairs = gemm.kernel.word == PanelWord::Bf16Pair;
+    if !(pairs || gemm.kernel.isa == Isa::Avx2) || rank > MOST_ROWS || left.rows == 0 {
         return false;
     }
     assert_eq!(left.rows, right.rows, "depth of both sides");
@@ -56,24 +62,45 @@ pub fn skinny(
     #[cfg(target_arch = "x86_64")]
     {
         let job = Job { left, left_values, right, right_values, alpha, order };
+        let multiply = if pairs { multiply } else { skinny_avx2::multiply };
         LEFT.with_borrow_mut(|buffer| multiply(gemm, &job, target, buffer));
         true
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
-        let _ = (left_values, right_values, alpha, order, SharedMut::new(target), GROUP + COLUMNS + DEPTH);
+        let _ = (left_values, right_values, alpha, order, SharedMut::new(target), GROUP + COLUMNS + DEPTH, pairs);
         false
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-struct Job<'a> {
-    left: &'a Matrix<'a>,
-    left_values: &'a [f32],
-    right: &'a Matrix<'a>,
-    right_values: &'a [f32],
-    alpha: f32,
-    order: Order,
+pub(super) struct Job<'a> {
+    pub(super) left: &'a Matrix<'a>,
+    pub(super) left_values: &'a [f32],
+    pub(super) right: &'a Matrix<'a>,
+    pub(super) right_values: &'a [f32],
+    pub(super) alpha: f32,
+    pub(super) order: Order,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Job<'_> {
+    /// Writes columns `begin..end` of line `line` of C from its sums.
+    pub(super) fn write(&self, target: &SharedMut<f32>, line: usize, (begin, end): (usize, usize), sums: &[f32]) {
+        let (rank, columns) = (self.left.columns, self.right.columns);
+        match self.order {
+            Order::Rows => {
+                // SAFETY: tasks own disjoint columns.
+                let to = unsafe { target.slice(line * columns + begin, line * columns + end) };
+                to.iter_mut().zip(sums).for_each(|(to, sum)| *to = self.alpha * sum);
+            }
+            Order::Columns => {
+                // SAFETY: as above; a task owns whole columns of C, which are rows of the memory.
+                let to = unsafe { target.slice(begin * rank, end * rank) };
+                to[line..].iter_mut().step_by(rank).zip(sums).for_each(|(to, sum)| *to = self.alpha * sum);
+            }
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -120,19 +147,7 @@ fn multiply(gemm: &Gemm<'_>, job: &Job<'_>, target: &mut [f32], buffer: &mut Wor
                 }
             }
             for (index, row) in sums.iter().enumerate().take(height) {
-                let line = group * GROUP + index;
-                match job.order {
-                    Order::Rows => {
-                        // SAFETY: tasks own disjoint columns.
-                        let to = unsafe { shared.slice(line * columns + begin, line * columns + end) };
-                        to.iter_mut().zip(row).for_each(|(to, sum)| *to = job.alpha * sum);
-                    }
-                    Order::Columns => {
-                        // SAFETY: as above; a task owns whole columns of C, which are rows of the memory.
-                        let to = unsafe { shared.slice(begin * rank, end * rank) };
-                        to[line..].iter_mut().step_by(rank).zip(row).for_each(|(to, sum)| *to = job.alpha * sum);
-                    }
-                }
+                job.write(&shared, group * GROUP + index, (begin, end), row);
             }
         }
     });
@@ -227,32 +242,29 @@ mod tests {
     use crate::rng::normal_at;
     use half::bf16;
 
-    #[test]
-    fn odd_extents_equal_sums_of_rounded_products() {
+    /// Compares with sums in f64 of the inputs as `round` leaves them.
+    fn check(isa: Isa, compute: ComputeDtype, round: fn(f32) -> f32) {
         let pool = Pool::new(2);
-        let gemm = Gemm::new(&pool, Isa::detect(), ComputeDtype::Bf16);
+        let gemm = Gemm::new(&pool, isa, compute);
         for (depth, rank, columns) in
-            [(1, 1, 1), (2, 16, 16), (7, 5, 33), (129, 24, 300), (65, 40, 131), (512, 16, 257)]
+            [(1, 1, 1), (2, 16, 16), (7, 5, 33), (129, 24, 300), (65, 40, 131), (512, 16, 257), (50, 64, 120)]
         {
             let values = |seed: u64, count: usize| -> Vec<f32> {
                 (0..count as u64).map(|index| normal_at(seed, index) as f32).collect()
             };
             let (left, right) = (values(1, depth * rank), values(2, depth * columns));
-            let rounded = |value: f32| f64::from(bf16::from_f32(value).to_f32());
+            let rounded = |value: f32| f64::from(round(value));
             for order in [Order::Rows, Order::Columns] {
                 let mut result = vec![f32::NAN; rank * columns];
                 let (a, b) = (Matrix::f32(&left, depth, rank), Matrix::f32(&right, depth, columns));
-                if !skinny(&gemm, &a, &b, 0.5, &mut result, order) {
-                    println!("skipped: {} does not multiply bf16 natively", Isa::detect().name());
-                    return;
-                }
+                assert!(skinny(&gemm, &a, &b, 0.5, &mut result, order), "{} has a kernel", isa.name());
                 for row in 0..rank {
                     for column in 0..columns {
                         let terms = (0..depth)
                             .map(|token| rounded(left[token * rank + row]) * rounded(right[token * columns + column]));
                         let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()));
                         let at = if order == Order::Rows { row * columns + column } else { column * rank + row };
-                        // Products of bf16 are exact in f32; each of the `depth` additions rounds by 2^-24 at most.
+                        // Each of the `depth` fused multiply-adds rounds by 2^-24 at most (products of bf16 are exact).
                         let bound = 0.5 * size * depth as f64 * 2f64.powi(-24) + 1e-30;
                         let error = (f64::from(result[at]) - 0.5 * sum).abs();
                         assert!(error <= bound, "[{depth}, {rank}, {columns}] at {row}, {column}: {error} > {bound}");
@@ -260,6 +272,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn odd_extents_equal_sums_of_rounded_products() {
+        for isa in Isa::available().into_iter().filter(|isa| matches!(isa, Isa::Avx2 | Isa::Avx512Bf16)) {
+            check(isa, ComputeDtype::Bf16, |value| bf16::from_f32(value).to_f32());
+        }
+    }
+
+    #[test]
+    fn avx2_multiplies_f32_as_it_is() {
+        if Isa::detect() < Isa::Avx2 {
+            println!("skipped: this machine lacks AVX2");
+            return;
+        }
+        check(Isa::Avx2, ComputeDtype::F32, |value| value);
     }
 
     #[test]

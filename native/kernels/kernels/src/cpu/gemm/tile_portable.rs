@@ -11,6 +11,7 @@ pub const KERNEL: MicroKernel = MicroKernel {
     columns: 8,
     word: PanelWord::F32,
     block_words: 256,
+    row_block_bytes: 256 << 10,
     tiles: &[
         [tile::<1, 4> as TileFn, tile::<1, 8>],
         [tile::<2, 4>, tile::<2, 8>],

@@ -20,6 +20,7 @@ pub const AVX2: MicroKernel = MicroKernel {
     columns: 16,
     word: PanelWord::F32,
     block_words: 384,
+    row_block_bytes: 256 << 10,
     tiles: heights!(tile_avx2: 1 2 3 4 5 6),
 };
 
@@ -32,6 +33,7 @@ pub const AVX512: MicroKernel = MicroKernel {
     columns: 32,
     word: PanelWord::F32,
     block_words: 384,
+    row_block_bytes: 512 << 10,
     tiles: heights!(tile_avx512: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
 };
 
@@ -44,11 +46,16 @@ pub const AVX512_BF16: MicroKernel = MicroKernel {
     columns: 32,
     word: PanelWord::Bf16Pair,
     block_words: 384,
+    row_block_bytes: 512 << 10,
     tiles: heights!(tile_avx512_bf16: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
 };
 
 #[cfg(not(target_arch = "x86_64"))]
 pub use super::tile_portable::{KERNEL as AVX2, KERNEL as AVX512, KERNEL as AVX512_BF16};
+
+/// Steps of K between the words of a row panel that are read and those that are asked for.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 64;
 
 /// See [`TileFn`].
 ///
@@ -72,18 +79,36 @@ unsafe fn tile_avx2<const R: usize, const V: usize>(
     unsafe {
         for r in 0..R {
             _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add(r * stride).cast());
+            _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add(r * stride + 8 * V - 1).cast());
         }
-        for _ in 0..steps {
-            let mut right = [_mm256_setzero_ps(); V];
-            for v in 0..V {
-                right[v] = _mm256_loadu_ps(b.add(8 * v));
-            }
-            for r in 0..R {
-                let left = _mm256_broadcast_ss(&*a.add(r));
+        macro_rules! step {
+            ($index:expr) => {
+                let mut right = [_mm256_setzero_ps(); V];
                 for v in 0..V {
-                    sums[r][v] = _mm256_fmadd_ps(left, right[v], sums[r][v]);
+                    right[v] = _mm256_loadu_ps(b.add(8 * V * $index + 8 * v));
                 }
+                for r in 0..R {
+                    let left = _mm256_broadcast_ss(&*a.add(R * $index + r));
+                    for v in 0..V {
+                        sums[r][v] = _mm256_fmadd_ps(left, right[v], sums[r][v]);
+                    }
+                }
+            };
+        }
+        for _ in 0..steps / 4 {
+            // The row panel streams past from a farther cache; the column panel stays in the nearest.
+            for line in 0..(4 * R).div_ceil(16) {
+                _mm_prefetch::<_MM_HINT_T0>(a.wrapping_add(AHEAD * R + 16 * line).cast());
             }
+            step!(0);
+            step!(1);
+            step!(2);
+            step!(3);
+            a = a.add(4 * R);
+            b = b.add(32 * V);
+        }
+        for _ in 0..steps % 4 {
+            step!(0);
             a = a.add(R);
             b = b.add(8 * V);
         }

@@ -129,6 +129,7 @@ fn low_bits(count: usize) -> u16 {
 #[target_feature(enable = "avx2")]
 unsafe fn transpose_avx2(job: Transpose) {
     let whole = job.words / 8 * 8;
+    let is_narrow = job.written == job.width && job.width < 8;
     for group in (0..job.written).step_by(8) {
         let present = job.lanes.saturating_sub(group).min(8);
         let stored = (job.written - group).min(8);
@@ -137,7 +138,8 @@ unsafe fn transpose_avx2(job: Transpose) {
         for word in (0..whole).step_by(8) {
             let mut r = [_mm256_setzero_ps(); 8];
             let mut t = [_mm256_setzero_ps(); 8];
-            // SAFETY: lane `group + i < lanes` and 8 words from `word` exist; stores stop at the last written lane.
+            // SAFETY: lane `group + i < lanes` and 8 words from `word` exist; stores stop at the last written lane,
+            // or, where a panel is narrower than a vector, at lanes of later words, inside the panel.
             unsafe {
                 let base = job.source.add(4 * word);
                 for i in 0..8 {
@@ -161,7 +163,11 @@ unsafe fn transpose_avx2(job: Transpose) {
                 }
                 for (i, value) in t.iter().enumerate() {
                     let target = job.target.add((word + i) * job.width + group).cast::<f32>();
-                    if stored == 8 {
+                    // What a narrow panel's full store writes too much is the next step, which follows; masked
+                    // stores take a dozen cycles on many processors.
+                    let spilled = 8 - stored;
+                    let covered = is_narrow && spilled <= (job.words - 1 - word - i) * job.width;
+                    if spilled == 0 || covered {
                         _mm256_storeu_ps(target, *value);
                     } else {
                         _mm256_maskstore_ps(target, mask, *value);
