@@ -22,6 +22,7 @@ pub mod operand;
 pub mod optimizer;
 pub mod pool;
 pub mod quant4;
+pub mod quant4_codes;
 #[cfg(test)]
 mod quant4_goldens;
 pub mod quant4_map;

@@ -1,5 +1,6 @@
 //! 4-bit block-quantized weights as bitsandbytes stores them (NF4 and FP4, optional double quantization).
 
+use crate::cpu::quant4_codes::Codes;
 use crate::cpu::quant4_map::{FP4_VALUES, NF4_VALUES};
 use crate::dtype::DType;
 use crate::error::{KernelError, Result};
@@ -63,7 +64,7 @@ pub struct Quant4 {
     /// Weights that share one absmax: a power of two in 32..=4096.
     pub block: usize,
     /// `ceil(elements / 2)` bytes.
-    pub codes: Vec<u8>,
+    pub codes: Codes,
     /// Block scales.
     pub scales: Scales,
 }
@@ -212,5 +213,61 @@ impl<'a> Quant4View<'a> {
         let byte = self.weight.codes[index / 2];
         let code = if index.is_multiple_of(2) { byte >> 4 } else { byte & 15 };
         self.values[usize::from(code)] * self.scale(index >> self.shift)
+    }
+}
+
+/// Looks scales up row after row: of double-quantized ones it keeps the 256 values of the current nested block, so that a
+/// scale costs two loads.
+pub struct ScaleReader<'a> {
+    view: Quant4View<'a>,
+    nested: usize,
+    table: [f32; 256],
+}
+
+impl<'a> ScaleReader<'a> {
+    /// A reader of the scales of a weight.
+    pub fn new(view: Quant4View<'a>) -> Self {
+        Self { view, nested: usize::MAX, table: [0.0; 256] }
+    }
+
+    /// Scales of the weights `first`, `first + step`, `first + 2 · step` and so on, as [`Quant4View::scale`] gives them.
+    pub fn read(&mut self, first: usize, step: usize, target: &mut [f32]) {
+        let shift = self.view.shift;
+        match &self.view.weight.scales {
+            Scales::Plain(absmax) => {
+                for (index, to) in target.iter_mut().enumerate() {
+                    *to = absmax[(first + index * step) >> shift];
+                }
+            }
+            Scales::Nested { codes, block, .. } => {
+                let nested_shift = shift + block.trailing_zeros();
+                let (mut at, mut target) = (first, target);
+                while !target.is_empty() {
+                    // Weights up to the end of the nested block.
+                    let end = ((at >> nested_shift) + 1) << nested_shift;
+                    let count = (end - at).div_ceil(step).min(target.len());
+                    self.turn_to(at >> nested_shift);
+                    let (front, back) = target.split_at_mut(count);
+                    if step == self.view.block() {
+                        let codes = &codes[at >> shift..(at >> shift) + count];
+                        front.iter_mut().zip(codes).for_each(|(to, code)| *to = self.table[usize::from(*code)]);
+                    } else {
+                        for (index, to) in front.iter_mut().enumerate() {
+                            *to = self.table[usize::from(codes[(at + index * step) >> shift])];
+                        }
+                    }
+                    (at, target) = (at + count * step, back);
+                }
+            }
+        }
+    }
+
+    fn turn_to(&mut self, nested: usize) {
+        let Scales::Nested { absmax, offset, map, .. } = &self.view.weight.scales else { return };
+        if self.nested != nested {
+            self.nested = nested;
+            let absmax = absmax[nested];
+            self.table.iter_mut().zip(&map[..]).for_each(|(to, value)| *to = value * absmax + offset);
+        }
     }
 }

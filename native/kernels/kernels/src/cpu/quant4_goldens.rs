@@ -97,7 +97,7 @@ fn compare(what: &str, label: &str, weight: &Quant4, stored: &HashMap<String, Ve
         }
     };
     let raw = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-    check("weight", weight.codes.clone());
+    check("weight", weight.codes.to_vec());
     match &weight.scales {
         Scales::Plain(absmax) => check("weight.absmax", raw(absmax)),
         Scales::Nested { codes, absmax, offset, .. } => {

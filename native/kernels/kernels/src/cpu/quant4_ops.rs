@@ -62,7 +62,7 @@ fn from_parts(_: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
         kind: kind_of(&call.attributes),
         elements: call.outputs[0].spec.elements(),
         block: call.attributes.count("block"),
-        codes: call.input("codes").slice::<u8>()?.to_vec(),
+        codes: call.input("codes").slice::<u8>()?.to_vec().into(),
         scales,
     };
     weight.validate()?;

@@ -64,7 +64,7 @@ pub fn quantize4(
         Some(nested) => nest(&absmax, nested),
         None => Scales::Plain(absmax),
     };
-    Ok(Quant4 { kind, elements, block, codes, scales })
+    Ok(Quant4 { kind, elements, block, codes: codes.into(), scales })
 }
 
 /// Divides a block by its absmax, clamped to ±1, and returns the absmax.

@@ -55,7 +55,7 @@ fn from_parts(call: &OracleCall<'_>) -> Result<()> {
         kind: kind_of(&call.attributes),
         elements: call.outputs[0].spec.elements(),
         block: call.attributes.count("block"),
-        codes: bytes("codes")?,
+        codes: bytes("codes")?.into(),
         scales,
     };
     weight.validate()?;

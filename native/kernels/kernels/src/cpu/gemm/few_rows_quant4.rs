@@ -1,4 +1,6 @@
-//! Dot products of a few rows with 4-bit weights, decoded in registers (AVX-512).
+//! Dot products of a few rows with 4-bit weights, decoded in registers.
+//!
+//! AVX2 and AVX-512 without BF16 compute in integers ([`super::few_rows_quant4_avx2`]); here is AVX-512 with BF16.
 //!
 //! In bf16: 64 bytes hold 128 weights in 32 words of four; word j has weight 4j in its bits 4–7, 4j + 1 in 0–3, 4j + 2 in
 //! 12–15 and 4j + 3 in 8–11. So x is laid out as four vectors of every fourth value, and a shift and one table look-up
@@ -10,6 +12,7 @@
 
 use crate::cpu::gemm::buffer::WordBuffer;
 use crate::cpu::gemm::few_rows::{AHEAD, GROUP};
+use crate::cpu::gemm::few_rows_quant4_avx2 as integers;
 use crate::cpu::gemm::matrix::Matrix;
 use crate::cpu::isa::Isa;
 use crate::cpu::quant4::Quant4View;
@@ -25,6 +28,8 @@ pub enum Layout {
     Fourths,
     /// Per 32 values the even ones, then the odd ones, in f32.
     Halves,
+    /// Rounded to integers with a scale per 32 values ([`integers`]), whatever the compute dtype: closer than bf16.
+    Integers,
 }
 
 impl Layout {
@@ -36,6 +41,7 @@ impl Layout {
         match isa {
             Isa::Avx512Bf16 if rounds && block >= 64 && whole(block.max(STEP)) => Some(Self::Fourths),
             Isa::Avx512Bf16 if block >= 32 && whole(block) => Some(Self::Halves),
+            Isa::Avx2 | Isa::Avx512 if depth > 0 && whole(integers::STEP) => Some(Self::Integers),
             _ => None,
         }
     }
@@ -62,6 +68,7 @@ impl Quant4Rows<'_> {
         match self.layout {
             Layout::Fourths => rows * self.depth / 2,
             Layout::Halves => rows * self.depth,
+            Layout::Integers => rows * self.depth / integers::STEP * integers::STEP_WORDS,
         }
     }
 
@@ -72,6 +79,8 @@ impl Quant4Rows<'_> {
         match self.layout {
             // SAFETY: the layout is chosen only where the instruction set was detected; extents as asserted.
             Layout::Fourths => unsafe { lay_out_fourths(x, target) },
+            // SAFETY: as above.
+            Layout::Integers => unsafe { integers::lay_out(x, target) },
             Layout::Halves => {
                 for (from, to) in x.chunks_exact(32).zip(target.chunks_exact_mut(32)) {
                     for index in 0..16 {
@@ -92,7 +101,11 @@ impl Quant4Rows<'_> {
         }
         let (rows, words) = (sums.len() / count, self.words(1));
         assert_eq!((sums.len(), x.len()), (rows * count, rows * words));
-        assert!(first.is_multiple_of(view.block()) && first + (count - 1) * stride + depth <= view.len());
+        assert!(first + (count - 1) * stride + depth <= view.len());
+        if self.layout == Layout::Integers {
+            return self.in_integers(first, count, x, scales, sums);
+        }
+        assert!(first.is_multiple_of(view.block()));
         let blocks = ((count - 1) * stride + depth) / view.block();
         let scales = scales.floats(blocks);
         view.scales(first / view.block(), scales);
@@ -112,6 +125,27 @@ impl Quant4Rows<'_> {
         }
     }
 
+    /// As [`Self::dots`], after its checks.
+    fn in_integers(&self, first: usize, count: usize, x: &[u32], scales: &mut WordBuffer, sums: &mut [f32]) {
+        let Self { view, depth, stride, .. } = *self;
+        let (rows, words) = (sums.len() / count, self.words(1));
+        let span = integers::Span { view, first, count, stride, depth };
+        for (group, x) in x.chunks(GROUP * words).enumerate() {
+            let at = |row: usize| x[row * words..(row + 1) * words].as_ptr();
+            let sums = sums[group * GROUP..].as_mut_ptr();
+            // SAFETY: the layout is chosen only where the instruction set was detected, and for whole steps; rows of x,
+            // weights and sums exist as the caller asserted.
+            unsafe {
+                match x.len() / words {
+                    1 => integers::dots(span, [at(0)], scales, sums, rows),
+                    2 => integers::dots(span, [at(0), at(1)], scales, sums, rows),
+                    3 => integers::dots(span, [at(0), at(1), at(2)], scales, sums, rows),
+                    _ => integers::dots(span, [at(0), at(1), at(2), at(3)], scales, sums, rows),
+                }
+            }
+        }
+    }
+
     unsafe fn group<const M: usize>(&self, span: Span, x: &[u32]) {
         let words = self.words(1);
         let x: [*const u32; M] = std::array::from_fn(|row| x[row * words..(row + 1) * words].as_ptr());
@@ -120,6 +154,7 @@ impl Quant4Rows<'_> {
             match self.layout {
                 Layout::Fourths => fourths(self, span, x),
                 Layout::Halves => halves(self, span, x),
+                Layout::Integers => unreachable!("computed elsewhere"),
             }
         }
     }

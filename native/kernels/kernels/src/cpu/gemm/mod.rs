@@ -7,6 +7,8 @@ pub mod few_rows;
 mod few_rows_bf16;
 #[cfg(target_arch = "x86_64")]
 mod few_rows_quant4;
+#[cfg(target_arch = "x86_64")]
+mod few_rows_quant4_avx2;
 pub mod kernel;
 pub mod matrix;
 pub mod pack;

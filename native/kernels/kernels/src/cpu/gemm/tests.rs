@@ -65,10 +65,16 @@ impl Owned {
                 kind: Quant4Kind::Fp4,
                 elements: count,
                 block: 32,
-                codes: codes.clone(),
+                codes: codes.clone().into(),
                 scales: plain,
             }),
-            Owned::Quant4(Quant4 { kind: Quant4Kind::Nf4, elements: count, block: 64, codes, scales: nested }),
+            Owned::Quant4(Quant4 {
+                kind: Quant4Kind::Nf4,
+                elements: count,
+                block: 64,
+                codes: codes.into(),
+                scales: nested,
+            }),
         ]
     }
 
