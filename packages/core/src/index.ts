@@ -10,6 +10,7 @@ export {
   Ledger,
   Phase,
   RequestMeter,
+  scheduleOptions,
   StaticCarbonProvider,
   addSplits,
   toJoules,
@@ -45,6 +46,7 @@ export { Generation } from './model/generation.ts'
 export { SwiftModel } from './model/swift-model.ts'
 export type { SwiftConfig, SwiftModelOptions } from './model/swift-model-options.ts'
 export type { DataOptions } from './options/data-options.ts'
+export type { RunGateOptions } from './energy/run-schedule.ts'
 export type { GenerationOptions } from './options/generation-options.ts'
 export { nearestName } from './options/nearest-name.ts'
 export {
@@ -58,6 +60,7 @@ export {
 } from './options/option-tables.ts'
 export { describeDomain, parseOptions, unknownOption, type OptionValues } from './options/parse-options.ts'
 export { optionFlag, readOptionText } from './options/read-option-text.ts'
+export type { ScheduleOptions } from './options/schedule-options.ts'
 export { TrainerArguments } from './options/trainer-arguments.ts'
 export type { ParallelSizes, TrainerOptions } from './options/trainer-options.ts'
 export type { PlanComparison } from './planning/compare-plan.ts'

@@ -48,13 +48,21 @@ fn add(entries: &mut Vec<StoredEntry>, source: &str, account: String, nanojoules
     }
 }
 
+/// The phase in which a run waits and computes nothing.
+const PAUSE: &str = "pause";
+
+fn is_pause(path: &str) -> bool {
+    path.strip_prefix(PAUSE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Move the phase energy credited after the checkpoint to `rework`, and its idle share to plain `idle`: the work is
-/// lost and will be done again, the joules are not. Returns what was moved.
+/// lost and will be done again, the joules are not. A pause did no work that could be lost. Returns what was moved.
 fn book_rework(state: &mut LedgerState, snapshot: &Snapshot) -> Vec<StoredEntry> {
     let mut moved = Vec::new();
     let mut credits: Vec<(String, String, u128)> = Vec::new();
     for current in &mut state.entries {
         let target = match AccountKind::parse(&current.account) {
+            Some((AccountKind::Phase | AccountKind::Idle, path)) if is_pause(path) => continue,
             Some((AccountKind::Phase, path)) => account_name(AccountKind::Rework, path),
             Some((AccountKind::Idle, path)) if !path.is_empty() => account_name(AccountKind::Idle, ""),
             _ => continue,
@@ -177,6 +185,9 @@ mod tests {
                 entry("a", "idle/train".to_owned(), 40),
                 entry("a", "other_tenants".to_owned(), 7),
                 entry("a", "phase/new".to_owned(), 5),
+                entry("a", "phase/pause".to_owned(), 11),
+                entry("a", "idle/pause".to_owned(), 13),
+                entry("a", "phase/pauses".to_owned(), 3),
             ],
             ..LedgerState::default()
         };
@@ -200,12 +211,15 @@ mod tests {
             ],
         };
         let moved = book_rework(&mut state, &snapshot);
-        assert_eq!(moved.len(), 3);
+        assert_eq!(moved.len(), 4);
         assert_eq!(state.nanojoules("a", "phase/train"), 60);
         assert_eq!(state.nanojoules("a", "rework/train"), 40);
         assert_eq!(state.nanojoules("a", "rework/new"), 5);
         assert_eq!(state.nanojoules("a", "idle"), 10);
         assert_eq!(state.nanojoules("a", "other_tenants"), 7);
-        assert_eq!(state.entries.iter().map(|entry| entry.nanojoules).sum::<u128>(), 152);
+        // Who waited lost nothing.
+        assert_eq!((state.nanojoules("a", "phase/pause"), state.nanojoules("a", "idle/pause")), (11, 13));
+        assert_eq!(state.nanojoules("a", "rework/pauses"), 3);
+        assert_eq!(state.entries.iter().map(|entry| entry.nanojoules).sum::<u128>(), 179);
     }
 }

@@ -1,6 +1,5 @@
 import { SwiftError } from '@swift/spec'
 import type { Command, CommandCall } from '../arguments/command.ts'
-import { energyOptions } from './energy/energy-options.ts'
 
 type Action = (call: CommandCall) => Promise<number>
 
@@ -37,7 +36,7 @@ export const energy: Command = {
     'swift energy import emissions.csv',
     'swift energy calibrate meter.csv runs/idle runs/half runs/full',
   ],
-  options: () => Promise.resolve({ energy: energyOptions }),
+  options: async () => ({ energy: (await import('./energy/energy-options.ts')).energyOptions }),
   run: async (call) => {
     const [name] = call.positionals
     const load = name !== undefined && Object.hasOwn(actions, name) ? actions[name] : undefined

@@ -2,6 +2,7 @@ import {
   dataOptions,
   optionTables,
   PretrainTrainer,
+  scheduleOptions,
   SftTrainer,
   TrainerArguments,
   trainingOptions,
@@ -17,7 +18,7 @@ type Values = Readonly<Record<string, unknown>>
 /** Options of everything that trains. */
 export function trainingGroups(): Promise<OptionGroups> {
   const { model, tuner, data, training } = optionTables
-  return Promise.resolve({ model, tuner, data, training })
+  return Promise.resolve({ model, tuner, data, training, schedule: scheduleOptions })
 }
 
 function pick(values: Values, names: readonly string[]): Record<string, unknown> {
@@ -44,7 +45,9 @@ export interface TrainerWithModel {
 /** Builds the trainer that the shared options describe. */
 export async function makeTrainer(values: Values, kind: 'sft' | 'pt', signal?: AbortSignal): Promise<TrainerWithModel> {
   const trainDataset = datasetOf(values)
-  const args = new TrainerArguments(pick(values, Object.keys(trainingOptions)) as TrainerOptions)
+  const args = new TrainerArguments(
+    pick(values, Object.keys({ ...trainingOptions, ...scheduleOptions })) as TrainerOptions,
+  )
   const model = await modelFromValues(values, { config: tunerConfig(values), seed: args.seed })
   const evaluation = values['valDataset']
   const init = {

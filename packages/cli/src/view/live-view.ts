@@ -1,4 +1,4 @@
-import { formatBytes, formatDuration, type StepEvent, type TrainingEvent } from '@swift/core'
+import { formatBytes, formatDuration, type PauseEvent, type StepEvent, type TrainingEvent } from '@swift/core'
 import { Box, render, Static, Text } from 'ink'
 import { createElement as h, type ReactElement } from 'react'
 import type { OutputMode } from '../output/output.ts'
@@ -67,6 +67,14 @@ function view(state: State, columns: number): ReactElement {
   )
 }
 
+function pauseLine({ untilUnixMs, latestUnixMs }: PauseEvent): string {
+  const instant = (unixMs: number | undefined): string | undefined =>
+    unixMs === undefined || !Number.isFinite(unixMs) ? undefined : new Date(unixMs).toLocaleTimeString()
+  const [until, latest] = [instant(untilUnixMs), instant(latestUnixMs)]
+  const parts = [until === undefined ? 'paused' : `paused until about ${until}`]
+  return [...parts, ...(latest === undefined ? [] : [`at the latest ${latest}`]), 'Ctrl-C ends the run'].join(' · ')
+}
+
 /** The live view: notes scroll by above, figures stay below. */
 export function startLiveView(output: OutputMode): TrainingView {
   let state: State = { lines: [], step: undefined, losses: [], progress: undefined }
@@ -83,6 +91,8 @@ export function startLiveView(output: OutputMode): TrainingView {
       } else if (event.type !== 'log') {
         const line = plain.lineOf(event)
         if (line !== undefined) state = { ...state, lines: [...state.lines, line] }
+        if (event.type === 'pause') state = { ...state, progress: pauseLine(event) }
+        if (event.type === 'resume') state = { ...state, progress: undefined }
       }
       redraw()
     },

@@ -35,6 +35,10 @@ export class PlainView implements TrainingView {
         return `evaluation at step ${event.step} · loss ${event.loss.toFixed(4)} · accuracy ${(100 * event.tokenAccuracy).toFixed(1)} %${event.isBest ? ' · best so far' : ''}`
       case 'checkpoint':
         return `checkpoint ${formatPath(event.path)} · ${formatDuration(event.durationMs / 1000)}`
+      case 'pause':
+        return `paused after step ${event.step} · ${event.message}`
+      case 'resume':
+        return `resumed after step ${event.step} · ${event.message}`
       case 'note':
         return `note ${event.code}: ${event.message}`
       default:

@@ -1,4 +1,5 @@
 import {
+  addSplits,
   formatBytes,
   formatCarbonSplit,
   formatDuration,
@@ -33,11 +34,16 @@ function energyText(split: EnergySplit): string {
 function energyRows(result: TrainResult): string[][] {
   const { energy } = result
   if (energy === undefined) return [['energy', `unavailable: ${result.energyUnavailable ?? 'no source'}`]]
-  const rows = energy.rows.filter(({ key }) => key.startsWith('epoch:'))
+  const rows = energy.rows.filter(({ key }) => key.startsWith('epoch:') || key === 'pause')
+  // Waiting for a cleaner grid is no part of what a token costs.
+  const work = rows.some(({ key }) => key === 'pause')
+    ? energy.rows.filter(({ key }) => key !== 'pause').map((row) => row.energy)
+    : [energy.phases.energy]
+  const perToken = work.length === 0 ? energy.phases.energy : work.reduce(addSplits)
   return [
     ...rows.map(({ key, energy: split }) => [`energy ${key.replace(':', ' ')}`, energyText(split)]),
     ['energy in all', energyText(energy.phases.energy)],
-    ...(result.tokens > 0 ? [['per token', formatJoulesPerToken(energy.phases.energy, result.tokens)]] : []),
+    ...(result.tokens > 0 ? [['per token', formatJoulesPerToken(perToken, result.tokens)]] : []),
     [
       'carbon',
       `${formatCarbonSplit(energy.phases.carbon)} · ${energy.factor.zone} ${formatNumber(energy.factor.gramsPerKilowattHour)} g/kWh ${energy.factor.kind}, ${energy.factor.validFor}`,
@@ -67,6 +73,7 @@ export function printSummary(result: TrainResult, { command, values, output }: S
       'steps',
       `${step} of ${totalSteps} in ${(durationMs / 1000).toFixed(1)} s · ${Math.round(tokens / Math.max(1e-3, durationMs / 1000))} tokens/s`,
     ],
+    ...(result.pausedMs === 0 ? [] : [['paused', formatDuration(result.pausedMs / 1000)]]),
     ...(loss === undefined ? [] : [['last loss', loss.toFixed(4)]]),
     ...(bestEvaluationLoss === undefined ? [] : [['best evaluation', bestEvaluationLoss.toFixed(4)]]),
     ...(result.skippedSteps === 0 ? [] : [['skipped updates', String(result.skippedSteps)]]),

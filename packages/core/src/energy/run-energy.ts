@@ -1,12 +1,7 @@
-import { Ledger, type LiveEnergy, PowerTuning } from '@swift/energy'
-import {
-  SwiftError,
-  type CarbonProvider,
-  type EnergyReport,
-  type LedgerEvent,
-  type LedgerSnapshot,
-  type MarkStream,
-} from '@swift/spec'
+import { Ledger, type LiveEnergy } from '@swift/energy'
+import { SwiftError, type EnergyReport, type LedgerEvent, type LedgerSnapshot, type MarkStream } from '@swift/spec'
+import type { RunCarbon } from './run-carbon.ts'
+import { restorePower } from './run-power.ts'
 
 /** How {@link RunEnergy.open} opens the ledger. */
 export interface RunEnergyOptions {
@@ -47,15 +42,7 @@ export class RunEnergy implements AsyncDisposable {
 
   /** Opens the ledger of a folder; without the native meter the run goes on unmetered, and `unavailable` says so. */
   static async open(folder: string, { resume, onEvent }: RunEnergyOptions = {}): Promise<RunEnergy> {
-    for (const { setting, value, error } of await PowerTuning.restore()) {
-      const found = error === undefined ? `was put back to ${value}` : `cannot be put back to ${value}: ${error}`
-      onEvent?.({
-        code: 'WARN_POWER_RESTORED',
-        severity: error === undefined ? 'warning' : 'error',
-        message: `The power setting ${setting}, which an earlier process left changed, ${found}`,
-        unixMs: Date.now(),
-      })
-    }
+    await restorePower(onEvent)
     try {
       const options = { ...(resume === undefined ? {} : { resume }), ...(onEvent === undefined ? {} : { onEvent }) }
       return new RunEnergy(await Ledger.open(folder, options), undefined, true)
@@ -94,10 +81,10 @@ export class RunEnergy implements AsyncDisposable {
   /**
    * Energy by epoch; undefined without a ledger. A carbon provider that fails takes no result away: the yearly factor
    * stands in, and the report says so.
-   * @param carbon where grid factors come from. Default: env `SWIFT_CARBON_PROVIDER`, else the yearly averages
+   * @param carbon where grid factors come from
    */
-  async report(carbon?: CarbonProvider): Promise<EnergyReport | undefined> {
-    return this.ledger?.report({ per: 'epoch', carbonFallback: true, ...(carbon === undefined ? {} : { carbon }) })
+  async report({ provider, zone }: RunCarbon): Promise<EnergyReport | undefined> {
+    return this.ledger?.report({ per: 'epoch', carbonFallback: true, carbon: provider, zone })
   }
 
   /** Closes a ledger that {@link RunEnergy.open} opened. */

@@ -119,6 +119,41 @@ export interface CheckpointEvent {
   readonly durationMs: number
 }
 
+/**
+ * The run waits: for the hours of lowest carbon before its deadline, or between two steps for a cleaner grid. Also a line of
+ * `logging.jsonl`.
+ */
+export interface PauseEvent {
+  /** Kind of event. */
+  readonly type: 'pause'
+  /** `start`: before the first step; `grid`: the grid is above `pauseAbove`, and the state is in a checkpoint. */
+  readonly reason: 'start' | 'grid'
+  /** Steps done. */
+  readonly step: number
+  /** A sentence. */
+  readonly message: string
+  /** Intensity now, grams CO2e per kWh; before the start the forecast for starting at once. */
+  readonly gramsPerKilowattHour: number | undefined
+  /** Forecast of what is waited for, grams CO2e per kWh; undefined without a forecast. */
+  readonly forecastGramsPerKilowattHour: number | undefined
+  /** When that is forecast to begin, in milliseconds since the epoch; undefined without a forecast. */
+  readonly untilUnixMs: number | undefined
+  /** When the run goes on whatever the grid does, in milliseconds since the epoch. */
+  readonly latestUnixMs: number | undefined
+}
+
+/** A pause is over. Also a line of `logging.jsonl`. */
+export interface ResumeEvent {
+  /** Kind of event. */
+  readonly type: 'resume'
+  /** Steps done. */
+  readonly step: number
+  /** How long it was, in milliseconds. */
+  readonly pausedMs: number
+  /** A sentence that says why it ended. */
+  readonly message: string
+}
+
 /** Something worth knowing that stops nothing: rejected rows, a skipped step, an energy source lost. */
 export interface NoteEvent {
   /** Kind of event. */
@@ -158,5 +193,7 @@ export type TrainingEvent =
   | LogEvent
   | EvaluationEvent
   | CheckpointEvent
+  | PauseEvent
+  | ResumeEvent
   | NoteEvent
   | EndEvent

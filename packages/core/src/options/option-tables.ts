@@ -1,5 +1,6 @@
 import type { OptionDefinition, OptionTable } from '@swift/spec'
 import type { GenerationOptions } from './generation-options.ts'
+import type { ScheduleOptions } from './schedule-options.ts'
 import type { TrainerOptions } from './trainer-options.ts'
 
 /** Where the model comes from and how its weights are held. */
@@ -139,151 +140,155 @@ export const dataOptions: OptionTable = {
   },
 }
 
-/** How it is trained: the options of {@link TrainerArguments}. */
-export const trainingOptions: Readonly<Record<keyof TrainerOptions, OptionDefinition>> = {
-  outputDir: {
-    type: 'string',
-    derived: 'output/<model>-<date>-<time>',
-    description: 'Folder of the run: checkpoints, logs, energy ledger.',
-  },
-  numTrainEpochs: {
-    type: 'number',
-    minimum: 0,
-    derived: '1, or as many as maxSteps needs',
-    description: 'Passes over the dataset.',
-  },
-  maxSteps: { type: 'integer', minimum: 1, description: 'Stop after this many optimizer steps.' },
-  perDeviceTrainBatchSize: {
-    type: 'integer',
-    default: 1,
-    minimum: 1,
-    description: 'Packed rows (sequences without packing) per micro-batch.',
-  },
-  gradientAccumulationSteps: {
-    type: 'integer',
-    minimum: 1,
-    derived: 'from tokensPerStep, else micro-batches of about 16 sequences',
-    description: 'Micro-batches per optimizer step.',
-  },
-  tokensPerStep: {
-    type: 'integer',
-    minimum: 1,
-    description: 'Tokens an optimizer step should cover; sets gradientAccumulationSteps.',
-  },
-  learningRate: {
-    type: 'number',
-    minimum: 0,
-    derived: '1e-4 with an adapter, 1e-5 for full',
-    description: 'Peak learning rate.',
-  },
-  lrSchedulerType: {
-    type: 'string',
-    default: 'cosine',
-    choices: ['constant', 'linear', 'cosine', 'cosine_with_min_lr'],
-    description: 'Course of the learning rate after warmup; cosine_with_min_lr ends at a tenth of the peak.',
-  },
-  warmupRatio: {
-    type: 'number',
-    default: 0,
-    minimum: 0,
-    maximum: 1,
-    description: 'Fraction of the steps in which the learning rate rises from 0.',
-  },
-  weightDecay: {
-    type: 'number',
-    default: 0.1,
-    minimum: 0,
-    description: 'Decoupled weight decay of matrices; norms and biases have none.',
-  },
-  adamBeta1: {
-    type: 'number',
-    default: 0.9,
-    minimum: 0,
-    maximum: 0.9999999,
-    description: 'Decay of the first moment.',
-  },
-  adamBeta2: {
-    type: 'number',
-    default: 0.95,
-    minimum: 0,
-    maximum: 0.9999999,
-    description: 'Decay of the second moment.',
-  },
-  maxGradNorm: {
-    type: 'number',
-    default: 1,
-    minimum: 0,
-    description: 'Largest L2 norm of all gradients; 0 turns clipping off.',
-  },
-  optim: { type: 'string', default: 'adamw', description: 'adamw, adamw_8bit, sgd, or the optimizer of a plugin.' },
-  recompute: {
-    type: 'string',
-    default: 'auto',
-    choices: ['auto', 'none', 'selective', 'full'],
-    description: 'What backward computes again to save memory; auto is the least that fits.',
-  },
-  seed: {
-    type: 'integer',
-    default: 42,
-    minimum: 0,
-    description: 'Decides initial values, order of the data and dropout.',
-  },
-  loggingSteps: { type: 'integer', default: 5, minimum: 1, description: 'Steps between log lines.' },
-  evalSteps: {
-    type: 'integer',
-    minimum: 1,
-    derived: 'the end of every epoch, at most ten times a run',
-    description: 'Steps between evaluations, where there is an evaluation set.',
-  },
-  saveSteps: { type: 'integer', minimum: 1, derived: 'evalSteps', description: 'Steps between checkpoints.' },
-  saveTotalLimit: {
-    type: 'integer',
-    default: 2,
-    minimum: 1,
-    description: 'Checkpoints to keep: the last ones and always the best.',
-  },
-  earlyStopPatience: {
-    type: 'integer',
-    minimum: 1,
-    description: 'Stop after this many evaluations without a lower loss.',
-  },
-  resumeFromCheckpoint: { type: 'string', description: 'A checkpoint folder, or auto for the last one in outputDir.' },
-  skipNonFiniteSteps: {
-    type: 'integer',
-    default: 0,
-    minimum: 0,
-    description:
-      'Updates with a NaN or infinite loss or gradient to skip before the run stops; above 0 each step waits for its norm.',
-  },
-  energyBudget: {
-    type: 'string',
-    description:
-      'Limits of the run, e.g. 0.5kWh, 2MJ, 300gCO2e, 2EUR@0.30, 0.02J/token; a spent one ends it with a checkpoint, "soft 0.4kWh" only warns.',
-  },
-  memoryLimit: {
-    type: 'integer',
-    minimum: 1,
-    derived: 'the memory available now',
-    description: 'Bytes the run may use; a plan above it is refused.',
-  },
-  useFlashAttention: {
-    type: 'boolean',
-    default: true,
-    description: 'Attention in O(S) memory. It is the only kernel there is; false is refused.',
-  },
-  sequenceParallelSize: {
-    type: 'integer',
-    default: 1,
-    minimum: 1,
-    description: 'Processes that share a sequence; above 1 needs a plugin.',
-  },
-  parallel: {
-    type: 'object',
-    default: {},
-    description:
-      'Sizes of parallel groups: tensorModelParallelSize, pipelineModelParallelSize, …; above 1 needs a plugin.',
-  },
-}
+/** How it is trained: the options of {@link TrainerArguments}, but for when and with how much power: `scheduleOptions`. */
+export const trainingOptions: Readonly<Record<Exclude<keyof TrainerOptions, keyof ScheduleOptions>, OptionDefinition>> =
+  {
+    outputDir: {
+      type: 'string',
+      derived: 'output/<model>-<date>-<time>',
+      description: 'Folder of the run: checkpoints, logs, energy ledger.',
+    },
+    numTrainEpochs: {
+      type: 'number',
+      minimum: 0,
+      derived: '1, or as many as maxSteps needs',
+      description: 'Passes over the dataset.',
+    },
+    maxSteps: { type: 'integer', minimum: 1, description: 'Stop after this many optimizer steps.' },
+    perDeviceTrainBatchSize: {
+      type: 'integer',
+      default: 1,
+      minimum: 1,
+      description: 'Packed rows (sequences without packing) per micro-batch.',
+    },
+    gradientAccumulationSteps: {
+      type: 'integer',
+      minimum: 1,
+      derived: 'from tokensPerStep, else micro-batches of about 16 sequences',
+      description: 'Micro-batches per optimizer step.',
+    },
+    tokensPerStep: {
+      type: 'integer',
+      minimum: 1,
+      description: 'Tokens an optimizer step should cover; sets gradientAccumulationSteps.',
+    },
+    learningRate: {
+      type: 'number',
+      minimum: 0,
+      derived: '1e-4 with an adapter, 1e-5 for full',
+      description: 'Peak learning rate.',
+    },
+    lrSchedulerType: {
+      type: 'string',
+      default: 'cosine',
+      choices: ['constant', 'linear', 'cosine', 'cosine_with_min_lr'],
+      description: 'Course of the learning rate after warmup; cosine_with_min_lr ends at a tenth of the peak.',
+    },
+    warmupRatio: {
+      type: 'number',
+      default: 0,
+      minimum: 0,
+      maximum: 1,
+      description: 'Fraction of the steps in which the learning rate rises from 0.',
+    },
+    weightDecay: {
+      type: 'number',
+      default: 0.1,
+      minimum: 0,
+      description: 'Decoupled weight decay of matrices; norms and biases have none.',
+    },
+    adamBeta1: {
+      type: 'number',
+      default: 0.9,
+      minimum: 0,
+      maximum: 0.9999999,
+      description: 'Decay of the first moment.',
+    },
+    adamBeta2: {
+      type: 'number',
+      default: 0.95,
+      minimum: 0,
+      maximum: 0.9999999,
+      description: 'Decay of the second moment.',
+    },
+    maxGradNorm: {
+      type: 'number',
+      default: 1,
+      minimum: 0,
+      description: 'Largest L2 norm of all gradients; 0 turns clipping off.',
+    },
+    optim: { type: 'string', default: 'adamw', description: 'adamw, adamw_8bit, sgd, or the optimizer of a plugin.' },
+    recompute: {
+      type: 'string',
+      default: 'auto',
+      choices: ['auto', 'none', 'selective', 'full'],
+      description: 'What backward computes again to save memory; auto is the least that fits.',
+    },
+    seed: {
+      type: 'integer',
+      default: 42,
+      minimum: 0,
+      description: 'Decides initial values, order of the data and dropout.',
+    },
+    loggingSteps: { type: 'integer', default: 5, minimum: 1, description: 'Steps between log lines.' },
+    evalSteps: {
+      type: 'integer',
+      minimum: 1,
+      derived: 'the end of every epoch, at most ten times a run',
+      description: 'Steps between evaluations, where there is an evaluation set.',
+    },
+    saveSteps: { type: 'integer', minimum: 1, derived: 'evalSteps', description: 'Steps between checkpoints.' },
+    saveTotalLimit: {
+      type: 'integer',
+      default: 2,
+      minimum: 1,
+      description: 'Checkpoints to keep: the last ones and always the best.',
+    },
+    earlyStopPatience: {
+      type: 'integer',
+      minimum: 1,
+      description: 'Stop after this many evaluations without a lower loss.',
+    },
+    resumeFromCheckpoint: {
+      type: 'string',
+      description: 'A checkpoint folder, or auto for the last one in outputDir.',
+    },
+    skipNonFiniteSteps: {
+      type: 'integer',
+      default: 0,
+      minimum: 0,
+      description:
+        'Updates with a NaN or infinite loss or gradient to skip before the run stops; above 0 each step waits for its norm.',
+    },
+    energyBudget: {
+      type: 'string',
+      description:
+        'Limits of the run, e.g. 0.5kWh, 2MJ, 300gCO2e, 2EUR@0.30, 0.02J/token; a spent one ends it with a checkpoint, "soft 0.4kWh" warns.',
+    },
+    memoryLimit: {
+      type: 'integer',
+      minimum: 1,
+      derived: 'the memory available now',
+      description: 'Bytes the run may use; a plan above it is refused.',
+    },
+    useFlashAttention: {
+      type: 'boolean',
+      default: true,
+      description: 'Attention in O(S) memory. It is the only kernel there is; false is refused.',
+    },
+    sequenceParallelSize: {
+      type: 'integer',
+      default: 1,
+      minimum: 1,
+      description: 'Processes that share a sequence; above 1 needs a plugin.',
+    },
+    parallel: {
+      type: 'object',
+      default: {},
+      description:
+        'Sizes of parallel groups: tensorModelParallelSize, pipelineModelParallelSize, …; above 1 needs a plugin.',
+    },
+  }
 
 /** How text is generated. */
 export const generationOptions: Readonly<Record<keyof GenerationOptions, OptionDefinition>> = {
@@ -319,7 +324,8 @@ export const generationOptions: Readonly<Record<keyof GenerationOptions, OptionD
 export type OptionTables = Readonly<Record<'model' | 'tuner' | 'data' | 'training' | 'generation', OptionTable>>
 
 /**
- * Every option of the product, by concern. TypeScript, YAML/JSON files and the command line read the same tables; a
+ * Every option of models, data, training and text, by concern; when and with how much power is `scheduleOptions`, which
+ * `swift energy run` shares. TypeScript, YAML/JSON files and the command line read the same tables; a
  * name means the same everywhere and occurs once.
  */
 export const optionTables: OptionTables = {

@@ -1,4 +1,4 @@
-import { parseBudget } from '@swift/energy'
+import { parseBudget, parseDeadline, parseDuration, parsePowerLimits, scheduleOptions } from '@swift/energy'
 import { SwiftError, type RecomputePolicy } from '@swift/spec'
 import { refuseUnbuilt } from './refuse-unbuilt.ts'
 import { trainingOptions } from './option-tables.ts'
@@ -64,6 +64,18 @@ export class TrainerArguments {
   readonly energyBudget: string | undefined
   /** Bytes the run may use. */
   readonly memoryLimit: number | undefined
+  /** Name of the carbon provider. */
+  readonly carbon: TrainerOptions['carbon']
+  /** Grid zone. */
+  readonly zone: string | undefined
+  /** When the run is to be over. */
+  readonly deadline: string | undefined
+  /** How long it takes. */
+  readonly duration: string | undefined
+  /** Grams per kWh above which it pauses. */
+  readonly pauseAbove: number | undefined
+  /** Limits of power and clocks. */
+  readonly powerLimit: string | undefined
   /** What was given, without the defaults; written into the run folder. */
   readonly given: TrainerOptions
 
@@ -72,7 +84,7 @@ export class TrainerArguments {
    *   provides
    */
   constructor(options: TrainerOptions = {}) {
-    const values = parseOptions('TrainerArguments', trainingOptions, { ...options })
+    const values = parseOptions('TrainerArguments', { ...trainingOptions, ...scheduleOptions }, { ...options })
     refuseUnbuilt(values)
     const read = <T>(name: keyof TrainerOptions): T => values[name] as T
     this.given = options
@@ -101,8 +113,15 @@ export class TrainerArguments {
     this.skipNonFiniteSteps = read('skipNonFiniteSteps')
     this.energyBudget = read('energyBudget')
     this.memoryLimit = read('memoryLimit')
+    this.carbon = read('carbon')
+    this.zone = read('zone')
+    this.deadline = read('deadline')
+    this.duration = read('duration')
+    this.pauseAbove = read('pauseAbove')
+    this.powerLimit = read('powerLimit')
     // Refused now, not after hours of preparing data.
     if (this.energyBudget !== undefined) parseBudget(this.energyBudget)
+    checkSchedule(this)
     if (this.gradientAccumulationSteps !== undefined && this.tokensPerStep !== undefined) {
       throw new SwiftError({
         code: 'ERR_OPTION_INVALID',
@@ -111,5 +130,24 @@ export class TrainerArguments {
         remedy: 'Give one of the two',
       })
     }
+  }
+}
+
+/** Refuses what contradicts itself or cannot be read. @throws `ERR_OPTION_INVALID` */
+function checkSchedule({ deadline, duration, powerLimit, energyBudget }: TrainerArguments): void {
+  const refuse = (asked: string, found: string, remedy: string): never => {
+    throw new SwiftError({ code: 'ERR_OPTION_INVALID', asked: `TrainerArguments: ${asked}`, found, remedy })
+  }
+  // A deadline that is over is known to be when the run starts: a resumed run may be late.
+  if (deadline !== undefined) parseDeadline(deadline, 0)
+  if (duration !== undefined) {
+    parseDuration(duration)
+    if (deadline === undefined) refuse(`duration = ${duration}`, 'there is no deadline', 'Give a deadline too')
+  }
+  const limits = powerLimit === undefined ? [] : parsePowerLimits(powerLimit)
+  const hasSoftBudget = energyBudget !== undefined && parseBudget(energyBudget).some(({ kind }) => kind === 'soft')
+  if (limits.some(({ isSoft }) => isSoft) && !hasSoftBudget) {
+    const remedy = 'Give one, such as energyBudget "soft 0.4kWh", or leave the word soft out'
+    refuse(`powerLimit = ${powerLimit}`, 'a soft limit, and no soft energyBudget that would bring it', remedy)
   }
 }

@@ -1,5 +1,10 @@
-/** Options of {@link TrainerArguments}; names, ranges and defaults are those of `optionTables.training`. */
-export interface TrainerOptions {
+import type { ScheduleOptions } from './schedule-options.ts'
+
+/**
+ * Options of {@link TrainerArguments}; names, ranges and defaults are those of `optionTables.training` and, for
+ * {@link ScheduleOptions}, of `scheduleOptions`.
+ */
+export interface TrainerOptions extends ScheduleOptions {
   /** Folder of the run: checkpoints, logs, energy ledger. Default `output/<model>-<date>-<time>`. */
   readonly outputDir?: string
   /** Passes over the dataset. Default 1, or as many as `maxSteps` needs. */
@@ -48,8 +53,8 @@ export interface TrainerOptions {
   readonly skipNonFiniteSteps?: number
   /**
    * Limits of the whole run, resumed parts included: `0.5kWh`, `2MJ`, `300gCO2e`, `2EUR@0.30` (at 0.30 EUR per kWh),
-   * `0.02J/token`, separated by commas. A spent one ends the run after its step with a checkpoint; `soft 0.4kWh` only
-   * warns. Default: none.
+   * `0.02J/token`, separated by commas. A spent one ends the run after its step with a checkpoint; `soft 0.4kWh`
+   * warns, and sets the soft limits of `powerLimit`. Pauses count too. Default: none.
    */
   readonly energyBudget?: string
   /** Bytes the run may use. Default: the memory available now. */

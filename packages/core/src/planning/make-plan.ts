@@ -1,7 +1,8 @@
-import { carbonZone, configuredCarbonProvider, factorOrStatic } from '@swift/energy'
-import type { CarbonProvider, EnergySplit, PackedBatch } from '@swift/spec'
+import { factorOrStatic } from '@swift/energy'
+import type { EnergySplit, PackedBatch } from '@swift/spec'
 import { describeCpu } from '@swift/tensor'
 import type { DataPosition } from '@swift/data'
+import type { RunCarbon } from '../energy/run-carbon.ts'
 import type { RunEnergy } from '../energy/run-energy.ts'
 import type { SwiftModel } from '../model/swift-model.ts'
 import type { TrainerArguments } from '../options/trainer-arguments.ts'
@@ -31,7 +32,7 @@ export interface PlanRequest {
   /** Where the power comes from. */
   readonly energy: RunEnergy
   /** Where the grid factor comes from. */
-  readonly carbon: CarbonProvider | undefined
+  readonly carbon: RunCarbon
 }
 
 /** Batches of one epoch that are run on `meta` for the work of a step. */
@@ -64,7 +65,7 @@ export async function makePlan(request: PlanRequest): Promise<TrainingPlan> {
     const parameters = model.network.parameters()
     const cpu = model.device.name === 'cpu' ? describeCpu() : undefined
     // Energy never stops a run: where the provider fails the plan has a yearly factor, and says so.
-    const carbon = await factorOrStatic(request.carbon ?? configuredCarbonProvider(), carbonZone(undefined), new Date())
+    const carbon = await factorOrStatic(request.carbon.provider, request.carbon.zone, new Date())
     const trained = model.trainables().map(tensorOf)
     return new TrainingPlan({
       model: model.name,

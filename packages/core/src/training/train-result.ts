@@ -26,8 +26,10 @@ export interface TrainResult {
   readonly tokens: number
   /** Epochs done in this process, with a fraction. */
   readonly epochs: number
-  /** Time from the first step to the last, in milliseconds. */
+  /** Time of the steps, in milliseconds; pauses are not in it. */
   readonly durationMs: number
+  /** Time in pauses and in waiting for a start of low carbon, in milliseconds. */
+  readonly pausedMs: number
   /** Updates skipped because of NaN or infinity. */
   readonly skippedSteps: number
   /** Forecast against the run. */
@@ -38,4 +40,16 @@ export interface TrainResult {
   readonly energyUnavailable: string | undefined
   /** How to continue a run that was aborted or whose budget is spent. */
   readonly resumeHint: string | undefined
+}
+
+/** How to continue a run that ended before its last step; undefined where there is nothing to continue. */
+export function resumeHint(
+  reason: StopReason,
+  runFolder: string,
+  step: number,
+  lastCheckpoint: string | undefined,
+): string | undefined {
+  if (lastCheckpoint === undefined || (reason !== 'aborted' && reason !== 'energy-budget')) return undefined
+  const budget = reason === 'energy-budget' ? ', with a larger energyBudget: it counts the whole run' : ''
+  return `Continue with outputDir: ${runFolder} and resumeFromCheckpoint: auto (step ${step} is saved)${budget}`
 }

@@ -1,13 +1,16 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { SwiftError, type OptimizerState } from '@swift/spec'
+import { SwiftError, type LedgerEvent, type OptimizerState } from '@swift/spec'
 import type { Tensor } from '@swift/tensor'
 import { writeFileAtomically } from '../checkpoints/atomic-folder.ts'
 import { CheckpointStore, restoreCheckpoint } from '../checkpoints/checkpoint-store.ts'
 import type { TrainerState } from '../checkpoints/trainer-state.ts'
 import { RunBudget } from '../energy/run-budget.ts'
+import { checkCarbonSchedule, runCarbon, type RunCarbon } from '../energy/run-carbon.ts'
 import { RunEnergy } from '../energy/run-energy.ts'
+import { restorePower, RunPower } from '../energy/run-power.ts'
+import { RunSchedule } from '../energy/run-schedule.ts'
 import { EventStream } from '../events/event-stream.ts'
 import type { TrainingEvent } from '../events/training-event.ts'
 import { dataOptions } from '../options/option-tables.ts'
@@ -23,26 +26,13 @@ import { checkResume } from './check-resume.ts'
 import { defaultRunFolder, openRunFolder } from './run-folder.ts'
 import { RunLog } from './run-log.ts'
 import type { Trainable } from './trainable.ts'
-import type { StopReason, TrainResult } from './train-result.ts'
-import type { TrainerInit } from './trainer-init.ts'
+import { resumeHint, type StopReason, type TrainResult } from './train-result.ts'
+import { programFields, type TrainerInit } from './trainer-init.ts'
 import { TrainingRun } from './training-run.ts'
 import { decaysMatrices, type UpdateRule } from './update.ts'
 
 /** Peak learning rates when nothing is said: ms-swift's. */
 const defaultLearningRates = { adapter: 1e-4, full: 1e-5 }
-
-/** What only a program can give; their types are TypeScript's to check. */
-const programFields: ReadonlySet<string> = new Set([
-  'model',
-  'args',
-  'trainDataset',
-  'evalDataset',
-  'signal',
-  'ledger',
-  'carbon',
-  'decays',
-  'beforeStep',
-])
 
 interface Prepared {
   readonly batches: PreparedBatches
@@ -64,6 +54,7 @@ export abstract class Trainer implements Disposable {
   readonly #init: TrainerInit
   readonly #events = new EventStream<TrainingEvent>()
   #run: TrainingRun | undefined
+  #carbon: RunCarbon | undefined
   #optimizerState: OptimizerState<Tensor> = new Map()
 
   /** @throws `ERR_OPTION_UNKNOWN`, `ERR_OPTION_INVALID` for options of the data */
@@ -101,8 +92,11 @@ export abstract class Trainer implements Disposable {
    */
   async plan(): Promise<TrainingPlan> {
     const folder = await mkdtemp(join(tmpdir(), 'swift-plan-'))
+    const { ledger } = this.#init
     const energy =
-      this.#init.ledger === undefined ? await RunEnergy.open(join(folder, 'energy')) : RunEnergy.over(this.#init.ledger)
+      ledger === undefined
+        ? await RunEnergy.open(join(folder, 'energy'), { onEvent: this.#onLedger })
+        : RunEnergy.over(ledger)
     try {
       const prepared = await this.#prepare(folder, energy)
       return await this.#plan(prepared, energy)
@@ -114,13 +108,14 @@ export abstract class Trainer implements Disposable {
 
   /**
    * Trains to the end of the run, an early stop, or the end of the step in which the signal was aborted; the last
-   * state is then in a checkpoint.
+   * state is then in a checkpoint. Waits where `deadline` and `pauseAbove` say so; `powerLimit` holds until it returns.
    * @throws `ERR_PLAN_MEMORY`, `ERR_LOSS_NOT_FINITE`, `ERR_DISK_FULL`, `ERR_RUN_EXISTS`, `ERR_RESUME_MISMATCH`,
-   *   `ERR_CHECKPOINT_MISSING`, `ERR_CHECKPOINT_INVALID`, and the coded errors of data and kernels. Finished checkpoints
+   *   `ERR_CHECKPOINT_MISSING`, `ERR_CHECKPOINT_INVALID`, `ERR_POWER_SETTING`, `ERR_CARBON_FORECAST`, and the coded errors of data and kernels. Finished checkpoints
    *   are never harmed
    */
   async train(): Promise<TrainResult> {
     try {
+      checkCarbonSchedule(this.args, this.#runCarbon())
       const folder = this.args.outputDir ?? defaultRunFolder(this.#init.model.name)
       const { runFolder, path, state, notes } = await openRunFolder(folder, this.args.resumeFromCheckpoint)
       this.#events.emit({ type: 'start', runFolder, resumedStep: state?.step ?? 0, resumedFrom: path })
@@ -130,14 +125,17 @@ export abstract class Trainer implements Disposable {
         ledger === undefined
           ? await RunEnergy.open(join(runFolder, 'energy'), {
               resume: state?.ledger,
-              onEvent: ({ code, message }) => this.#events.emit({ type: 'note', code, message }),
+              onEvent: this.#onLedger,
             })
           : RunEnergy.over(ledger)
-      try {
-        return await this.#train(runFolder, path, state, energy)
-      } finally {
-        await energy.close()
-      }
+      await using _energy = energy
+      if (ledger !== undefined) await restorePower(this.#onLedger)
+      await using power = await RunPower.open(this.args.powerLimit, ({ code, message }) => {
+        this.#events.emit({ type: 'note', code, message })
+        // The event tells it; a full disk is the checkpoint's to tell.
+        energy.ledger?.note(code, message).catch(() => undefined)
+      })
+      return await this.#train(runFolder, path, state, energy, power)
     } finally {
       this.#events.end()
     }
@@ -167,6 +165,14 @@ export abstract class Trainer implements Disposable {
   /** As {@link dispose}, for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
+  }
+
+  readonly #onLedger = ({ code, message }: LedgerEvent): void => this.#events.emit({ type: 'note', code, message })
+
+  /** Asked for once, so that a provider's answers are too. */
+  #runCarbon(): RunCarbon {
+    this.#carbon ??= runCarbon(this.args, this.#init.carbon)
+    return this.#carbon
   }
 
   async #prepare(runFolder: string, energy: RunEnergy): Promise<Prepared> {
@@ -226,7 +232,8 @@ export abstract class Trainer implements Disposable {
   }
 
   async #plan({ batches, length, learningRate, rule }: Prepared, energy: RunEnergy): Promise<TrainingPlan> {
-    const { model, carbon } = this.#init
+    const carbon = this.#runCarbon()
+    const { model } = this.#init
     return makePlan({ model, args: this.args, source: batches.train, length, learningRate, rule, energy, carbon })
   }
 
@@ -235,6 +242,7 @@ export abstract class Trainer implements Disposable {
     path: string | undefined,
     resumed: TrainerState | undefined,
     energy: RunEnergy,
+    power: RunPower,
   ): Promise<TrainResult> {
     const { model, signal } = this.#init
     const prepared = await this.#prepare(runFolder, energy)
@@ -270,7 +278,19 @@ export abstract class Trainer implements Disposable {
     const others = model.device.statistics().liveBytes - plan.memory.modelBytes
     model.device.resetStatistics()
     const emit = (event: TrainingEvent): void => this.#events.emit(event)
-    const budget = await RunBudget.open(this.args.energyBudget, this.#init.carbon, energy, emit)
+    const carbon = this.#runCarbon()
+    const budget = await RunBudget.open(this.args.energyBudget, carbon, energy, emit, () => power.lower())
+    const schedule = RunSchedule.open({
+      args: this.args,
+      carbon,
+      gate: this.#init.carbonGate,
+      plannedStepMs: 1000 * plan.secondsPerStep,
+      energy,
+      budget,
+      signal,
+      emit,
+      append: (record) => log.append(record),
+    })
     const run = new TrainingRun({
       model,
       lossModel,
@@ -279,7 +299,7 @@ export abstract class Trainer implements Disposable {
       source: batches.train,
       evaluation: batches.evaluation,
       length,
-      schedule: {
+      learningRates: {
         type: this.args.lrSchedulerType,
         peak: prepared.learningRate,
         totalSteps: length.totalSteps,
@@ -294,15 +314,19 @@ export abstract class Trainer implements Disposable {
       resumedFrom: path,
       signal,
       budget,
+      schedule,
       beforeStep: this.#init.beforeStep,
       emit,
     })
     this.#run = run
     this.#optimizerState = full.state
     const reason = await this.#runToEnd(run)
+    await power.close()
     await budget?.settle()
+    await schedule?.settle()
     const peakBytes = model.device.statistics().peakBytes - Math.max(0, others)
-    return this.#finish(runFolder, reason, run, plan, peakBytes, resumed, energy, batches)
+    const pausedMs = schedule?.pausedMs ?? 0
+    return this.#finish(runFolder, reason, run, plan, peakBytes, pausedMs, resumed, energy, batches)
   }
 
   /** Runs and frees the optimizer's state, except after a full disk: {@link saveCheckpoint} still needs it. */
@@ -323,6 +347,7 @@ export abstract class Trainer implements Disposable {
     run: TrainingRun,
     plan: TrainingPlan,
     peakBytes: number,
+    pausedMs: number,
     resumed: TrainerState | undefined,
     energy: RunEnergy,
     { train }: PreparedBatches,
@@ -342,9 +367,10 @@ export abstract class Trainer implements Disposable {
       tokens,
       epochs: tokens / Math.max(1, train.tokensPerEpoch),
       durationMs: seconds * 1000,
+      pausedMs,
       skippedSteps: run.skippedSteps,
       planComparison: steps === 0 ? undefined : comparePlan(plan, peakBytes, steps, seconds),
-      energy: await energy.report(this.#init.carbon),
+      energy: await energy.report(this.#runCarbon()),
       energyUnavailable: energy.unavailable,
       resumeHint: resumeHint(reason, runFolder, run.step, lastCheckpoint),
     }
@@ -353,17 +379,6 @@ export abstract class Trainer implements Disposable {
     this.#events.emit({ type: 'end', result })
     return result
   }
-}
-
-function resumeHint(
-  reason: StopReason,
-  runFolder: string,
-  step: number,
-  lastCheckpoint: string | undefined,
-): string | undefined {
-  if (lastCheckpoint === undefined || (reason !== 'aborted' && reason !== 'energy-budget')) return undefined
-  const budget = reason === 'energy-budget' ? ', with a larger energyBudget: it counts the whole run' : ''
-  return `Continue with outputDir: ${runFolder} and resumeFromCheckpoint: auto (step ${step} is saved)${budget}`
 }
 
 /** Fine-tunes on rows of chats: the loss is on the assistant's turns. */

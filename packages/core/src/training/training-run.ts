@@ -4,6 +4,7 @@ import type { CheckpointStore } from '../checkpoints/checkpoint-store.ts'
 import type { BestEvaluation, TrainerState } from '../checkpoints/trainer-state.ts'
 import type { RunBudget } from '../energy/run-budget.ts'
 import type { RunEnergy } from '../energy/run-energy.ts'
+import type { RunSchedule } from '../energy/run-schedule.ts'
 import type { TrainingEvent } from '../events/training-event.ts'
 import type { SwiftModel } from '../model/swift-model.ts'
 import type { TrainerArguments } from '../options/trainer-arguments.ts'
@@ -39,7 +40,7 @@ export interface TrainingRunParts {
   /** Length. */
   readonly length: RunLength
   /** Learning rates. */
-  readonly schedule: Schedule
+  readonly learningRates: Schedule
   /** Update rule with its state. */
   readonly rule: UpdateRule
   /** The forecast. */
@@ -58,6 +59,8 @@ export interface TrainingRunParts {
   readonly signal: AbortSignal | undefined
   /** Limits of energy. */
   readonly budget: RunBudget | undefined
+  /** When steps are made. */
+  readonly schedule: RunSchedule | undefined
   /** Waited for before each step. */
   readonly beforeStep: TrainerInit['beforeStep']
   /** Hears of events. */
@@ -135,7 +138,7 @@ export class TrainingRun {
 
   /** Runs to the end, an early stop or an abort; the last state is in a checkpoint when it returns. */
   async run(): Promise<StopReason> {
-    const { length, signal, lossModel, beforeStep } = this.#parts
+    const { length, signal, lossModel, schedule, beforeStep, model } = this.#parts
     let pending: DispatchedStep | undefined
     let reason: StopReason = 'finished'
     const settlePending = async (): Promise<void> => {
@@ -148,6 +151,12 @@ export class TrainingRun {
       await settlePending()
       return this.save()
     }
+    /** Nothing is left to be done, and a kill loses nothing. */
+    const settle = async (): Promise<void> => {
+      await settlePending()
+      if (this.#savedStep === this.#step) await model.device.flush()
+      else await this.save()
+    }
     lossModel.isTraining = true
     this.#lastSettled = performance.now()
     try {
@@ -159,6 +168,11 @@ export class TrainingRun {
         if (this.#isBudgetSpent()) {
           reason = 'energy-budget'
           break
+        }
+        const hasPaused = await schedule?.beforeStep({ step: this.#step, totalSteps: length.totalSteps, settle })
+        if (hasPaused === true) {
+          this.#lastSettled = performance.now()
+          continue
         }
         if (beforeStep !== undefined) {
           await beforeStep({ step: this.#step + 1, save })
@@ -191,7 +205,7 @@ export class TrainingRun {
   }
 
   async #dispatch(): Promise<DispatchedStep> {
-    const { lossModel, trainables, source, rule, plan, energy, length, schedule } = this.#parts
+    const { lossModel, trainables, source, rule, plan, energy, length, learningRates } = this.#parts
     const positions = positionsOfStep(this.#position, length, source)
     const step = this.#step + 1
     const context = {
@@ -204,7 +218,7 @@ export class TrainingRun {
       energy,
       watchdog: this.#watchdog,
     }
-    const learningRate = learningRateAt(schedule, step)
+    const learningRate = learningRateAt(learningRates, step)
     const update = this.#updates + 1
     const lastCheckpoint = this.#lastCheckpoint
     const dispatched = await dispatchStep(context, { step, update, positions, learningRate, lastCheckpoint })

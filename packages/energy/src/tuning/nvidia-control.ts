@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { promisify } from 'node:util'
 import { SwiftError } from '@swift/spec'
 import type { PowerControl, PowerSetting } from './power-control.ts'
@@ -50,6 +50,11 @@ export class NvidiaControl implements PowerControl {
               reason: isRoot ? undefined : 'run as root: the driver takes power limits from root only',
             },
       )
+  }
+
+  doSetNow(setting: string, value: string): void {
+    const words = ['-i', setting.slice('nvidia:'.length), '-pl', value]
+    execFileSync(this.#program, words, { timeout: timeoutMs, stdio: 'ignore' })
   }
 
   async doSet(setting: string, value: string): Promise<void> {

@@ -22,4 +22,6 @@ export interface PowerControl {
   doList(): Promise<readonly PowerSetting[]>
   /** Sets one. @throws when the device refuses */
   doSet(setting: string, value: string): Promise<void>
+  /** The same, done when it returns, for the exit of the process. Without it the next start puts back. @throws as `doSet` */
+  doSetNow?(setting: string, value: string): void
 }

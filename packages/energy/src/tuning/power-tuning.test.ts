@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { SwiftError } from '@swift/spec'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { CpuFrequencyControl } from './cpu-frequency-control.ts'
 import { NvidiaControl } from './nvidia-control.ts'
 import { PowercapControl } from './powercap-control.ts'
 import { PowerTuning } from './power-tuning.ts'
@@ -108,6 +109,42 @@ describe('PowerTuning', () => {
     expect(readdirSync(stateFolder)).toEqual([])
   })
 
+  it('is put back when the process exits, also in the midst of putting back, and leaves signals to who listens to them', async () => {
+    const module = fileURLToPath(new URL('power-tuning.ts', import.meta.url))
+    const control = fileURLToPath(new URL('powercap-control.ts', import.meta.url))
+    const run = async (end: string): Promise<{ readonly code: number | null; readonly output: string }> => {
+      const script = `
+        const { PowerTuning } = await import(${JSON.stringify(module)})
+        const { PowercapControl } = await import(${JSON.stringify(control)})
+        const options = { controls: [new PowercapControl(${JSON.stringify(tree)})], stateFolder: ${JSON.stringify(stateFolder)} }
+        const tuning = await PowerTuning.open(options)
+        const another = await PowerTuning.open({ ...options, controls: [] })
+        await tuning.set(${JSON.stringify(setting)}, '90000000')
+        ${end}`
+      const child = spawn(process.execPath, ['--conditions=@swift/source', '--input-type=module', '-e', script])
+      let output = ''
+      child.stdout.on('data', (data) => (output += String(data)))
+      child.stderr.on('data', (data) => (output += String(data)))
+      const code = await new Promise<number | null>((resolve) => child.once('close', resolve))
+      return { code, output }
+    }
+    expect(await run(`process.exit(7)`)).toEqual({ code: 7, output: '' })
+    expect([limit(), readdirSync(stateFolder)]).toEqual(['200000000', []])
+    expect(await run(`void tuning.close(); setImmediate(() => process.exit(8))`)).toEqual({ code: 8, output: '' })
+    expect([limit(), readdirSync(stateFolder)]).toEqual(['200000000', []])
+    // Two tunings, and nobody else: both are closed, and the signal does what it does.
+    const alone = await run(`setInterval(() => undefined, 1000); process.kill(process.pid, 'SIGTERM')`)
+    expect([alone, limit(), readdirSync(stateFolder)]).toEqual([{ code: null, output: '' }, '200000000', []])
+    const listener = `
+      setInterval(() => undefined, 1000)
+      process.on('SIGTERM', () => {
+        setTimeout(() => { console.log('still set', another.restored.length); process.exit(9) }, 50)
+      })
+      process.kill(process.pid, 'SIGTERM')`
+    expect(await run(listener)).toEqual({ code: 9, output: 'still set 0\n' })
+    expect([limit(), readdirSync(stateFolder)]).toEqual(['200000000', []])
+  })
+
   it('keeps the record of what it could not put back', async () => {
     const tuning = await PowerTuning.open(options())
     await tuning.set(setting, '150000000')
@@ -115,6 +152,40 @@ describe('PowerTuning', () => {
     const [failed] = await tuning.close()
     expect(failed?.error).toContain('ENOENT')
     expect(readdirSync(stateFolder)).toHaveLength(1)
+  })
+})
+
+describe('CpuFrequencyControl', () => {
+  it('sets the highest clock of every policy at once, within its range, and puts each back as it was', async () => {
+    const policies = join(root, 'cpufreq')
+    const put = (entry: string, values: Readonly<Record<string, string>>): void => {
+      mkdirSync(join(policies, entry), { recursive: true })
+      for (const [name, value] of Object.entries(values)) writeFileSync(join(policies, entry, name), `${value}\n`)
+    }
+    const range = { cpuinfo_min_freq: '1500000', cpuinfo_max_freq: '3500000' }
+    put('policy0', { ...range, scaling_max_freq: '3500000', affected_cpus: '0 1' })
+    put('policy10', { ...range, scaling_max_freq: '3000000', affected_cpus: '2 3' })
+    put('policy2', { ...range, scaling_max_freq: 'unknown' })
+    const control = new CpuFrequencyControl(policies)
+    const values = async (): Promise<unknown> => (await control.doList()).map(({ id, value }) => [id, value])
+    const before = await values()
+    expect(before).toEqual([
+      ['cpufreq:policy0', '3500000'],
+      ['cpufreq:policy10', '3000000'],
+    ])
+    const tuning = await PowerTuning.open({ controls: [control], stateFolder })
+    expect(await codeOf(tuning.set('cpufreq:*', '1000000'))).toBe('ERR_POWER_SETTING')
+    expect(await codeOf(tuning.set('powercap:*', '1'))).toBe('ERR_POWER_SETTING')
+    expect(await values()).toEqual(before)
+    await tuning.set('cpufreq:*', '2400000')
+    expect(await values()).toEqual([
+      ['cpufreq:policy0', '2400000'],
+      ['cpufreq:policy10', '2400000'],
+    ])
+    await tuning.close()
+    expect(await values()).toEqual(before)
+    expect(readdirSync(stateFolder)).toEqual([])
+    expect(await new CpuFrequencyControl(join(root, 'absent')).doList()).toEqual([])
   })
 })
 

@@ -1,7 +1,9 @@
+import { rmSync } from 'node:fs'
 import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { SwiftError } from '@swift/spec'
+import { CpuFrequencyControl } from './cpu-frequency-control.ts'
 import { NvidiaControl } from './nvidia-control.ts'
 import type { PowerControl, PowerSetting } from './power-control.ts'
 import { PowercapControl } from './powercap-control.ts'
@@ -21,13 +23,14 @@ interface Intent {
 
 /** How power is tuned. */
 export interface PowerTuningOptions {
-  /** Default: powercap and NVIDIA. */
+  /** Default: powercap, the clocks of the processor, and NVIDIA. */
   readonly controls?: readonly PowerControl[]
   /** Where intents are recorded. Default: env `SWIFT_POWER_STATE`, else `~/.local/state/swift/power`. */
   readonly stateFolder?: string
   /**
-   * Whether SIGINT, SIGTERM and SIGHUP put everything back and then end the process. Default true; false for a program that
-   * closes the tuning itself when it is told to stop.
+   * Whether SIGINT, SIGTERM and SIGHUP put everything back and then end the process. A signal that the program listens to
+   * itself is left to it: it closes the tuning, or exits, which puts everything back too. Default true; false for no
+   * listeners at all.
    */
   readonly endOnSignal?: boolean
 }
@@ -45,7 +48,7 @@ function withDefaults({ controls, stateFolder }: PowerTuningOptions): {
   readonly folder: string
 } {
   return {
-    controls: controls ?? [new PowercapControl(), new NvidiaControl()],
+    controls: controls ?? [new PowercapControl(), new CpuFrequencyControl(), new NvidiaControl()],
     folder: stateFolder ?? process.env['SWIFT_POWER_STATE'] ?? join(homedir(), '.local', 'state', 'swift', 'power'),
   }
 }
@@ -79,8 +82,8 @@ async function writeDurably(path: string, text: string): Promise<void> {
 }
 
 /**
- * Sets power limits and always puts them back: what is to be restored is on disk before anything is changed; `close`
- * and signals restore it; after a kill -9 the next `open` on the machine does.
+ * Sets power limits and always puts them back: what is to be restored is on disk before anything is changed; `close`,
+ * signals and the exit of the process restore it; after a kill -9 the next `open` on the machine does.
  *
  * ```ts
  * await using tuning = await PowerTuning.open()
@@ -93,6 +96,9 @@ export class PowerTuning implements AsyncDisposable {
   /** Intent files of this process by setting. */
   readonly #held = new Map<string, { readonly file: string; readonly before: string }>()
   readonly #onSignal: (signal: NodeJS.Signals) => void
+  /** Those of this process that a signal closes. */
+  static readonly #ending = new Set<PowerTuning>()
+  readonly #onExit = (): void => this.#restoreNow()
   /** What an earlier process left changed, put back when this was opened. */
   readonly restored: readonly RestoredSetting[]
 
@@ -106,13 +112,18 @@ export class PowerTuning implements AsyncDisposable {
     this.#folder = folder
     this.restored = restored
     this.#onSignal = (signal) => {
-      void this.close().finally(() => {
-        // With our listener gone the signal does what it does by default.
+      const all = [...PowerTuning.#ending]
+      if (!all.includes(this) || process.listenerCount(signal) > all.length) return
+      PowerTuning.#ending.clear()
+      void Promise.all(all.map((tuning) => tuning.close())).finally(() => {
+        // With our listeners gone the signal does what it does by default.
         process.kill(process.pid, signal)
       })
     }
+    process.on('exit', this.#onExit)
     if (!endOnSignal) return
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, this.#onSignal)
+    PowerTuning.#ending.add(this)
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, this.#onSignal)
   }
 
   /** Puts back what a dead process left changed, and is ready to set. */
@@ -162,7 +173,7 @@ export class PowerTuning implements AsyncDisposable {
   }
 
   /**
-   * Sets one value, after recording what to put back.
+   * Sets one value, after recording what to put back. A setting that ends in `:*`, such as `cpufreq:*`, is all of its kind.
    * @throws `ERR_POWER_SETTING` for an unknown or forbidden setting, a value out of the device's range, or one that
    *   another living process holds
    */
@@ -171,6 +182,12 @@ export class PowerTuning implements AsyncDisposable {
     const refuse = (found: string, remedy: string, cause?: unknown): SwiftError =>
       new SwiftError({ code: 'ERR_POWER_SETTING', asked, found, remedy, cause })
     const known = await this.list()
+    if (setting.endsWith(':*')) {
+      const all = known.filter(({ id }) => id.startsWith(setting.slice(0, -1)))
+      if (all.length === 0) throw refuse('there is no such setting here', 'See swift energy doctor for those that are')
+      for (const { id } of all) await this.set(id, value)
+      return
+    }
     const found = known.find(({ id }) => id === setting)
     if (found === undefined) {
       throw refuse(
@@ -229,15 +246,32 @@ export class PowerTuning implements AsyncDisposable {
    * @returns what was put back
    */
   async close(): Promise<readonly RestoredSetting[]> {
+    PowerTuning.#ending.delete(this)
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, this.#onSignal)
     const restored: RestoredSetting[] = []
+    // An exit in the midst of it restores what is still held.
     for (const [setting, { file, before }] of this.#held) {
       const error = await put(this.#controls, setting, before)
       restored.push({ setting, value: before, error })
       if (error === undefined) await rm(file, { force: true })
+      this.#held.delete(setting)
     }
-    this.#held.clear()
+    process.off('exit', this.#onExit)
     return restored
+  }
+
+  /** At the exit of the process nothing can be awaited. What fails here, the next start puts back. */
+  #restoreNow(): void {
+    for (const [setting, { file, before }] of this.#held) {
+      const control = this.#controls.find(({ id }) => setting.startsWith(`${id}:`))
+      if (control?.doSetNow === undefined) continue
+      try {
+        control.doSetNow(setting, before)
+        rmSync(file, { force: true })
+      } catch {
+        // Its record stays.
+      }
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,5 +1,5 @@
-import { constants } from 'node:fs'
-import { access, readdir, readFile, writeFile } from 'node:fs/promises'
+import { constants, writeFileSync } from 'node:fs'
+import { access, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { PowerControl, PowerSetting } from './power-control.ts'
 
@@ -24,7 +24,12 @@ export class PowercapControl implements PowerControl {
   }
 
   async doSet(setting: string, value: string): Promise<void> {
-    await writeFile(this.#file(setting.slice(prefix.length)), `${value}\n`)
+    // One write that cannot be waited for: an exit finds the old value or the new one.
+    this.doSetNow(setting, value)
+  }
+
+  doSetNow(setting: string, value: string): void {
+    writeFileSync(this.#file(setting.slice(prefix.length)), `${value}\n`)
   }
 
   #file(entry: string): string {

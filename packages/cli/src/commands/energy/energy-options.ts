@@ -1,12 +1,9 @@
+import { scheduleOptions } from '@swift/energy'
 import type { OptionDefinition, OptionTable } from '@swift/spec'
 
 /** What carbon is derived from, wherever a command derives it. */
 export const carbonOptions: Readonly<Record<'zone' | 'pue', OptionDefinition>> = {
-  zone: {
-    type: 'string',
-    derived: 'SWIFT_CARBON_ZONE, else the world',
-    description: 'Country or grid zone of the carbon factor, e.g. DEU, USA-CAMX.',
-  },
+  zone: scheduleOptions.zone,
   pue: {
     type: 'number',
     default: 1,
@@ -30,13 +27,7 @@ export const energyOptions: OptionTable = {
     description: 'report: set two runs against each other, row by row: swift energy report --compare A B.',
   },
   zone: carbonOptions.zone,
-  carbon: {
-    type: 'string',
-    derived: 'SWIFT_CARBON_PROVIDER, else static',
-    choices: ['static', 'electricity-maps', 'watttime', 'uk'],
-    description:
-      'Where carbon factors come from; keys are read from the environment. All but static have one for each stretch of the run.',
-  },
+  carbon: scheduleOptions.carbon,
   carbonFallback: {
     type: 'boolean',
     default: false,
@@ -76,22 +67,12 @@ export const energyOptions: OptionTable = {
   },
   budget: {
     type: 'string',
-    description: 'run: limit that ends the command, e.g. 0.5kWh or 2MJ; "soft 0.4kWh" only warns.',
-  },
-  powerLimit: {
-    type: 'string',
     description:
-      'run: limits for the time of the command, as swift energy doctor lists them, e.g. powercap:intel-rapl:0=90000000. Always put back.',
+      'run: limit that ends the command, e.g. 0.5kWh or 2MJ; "soft 0.4kWh" warns, and sets the soft limits of powerLimit.',
   },
-  duration: {
-    type: 'string',
-    default: '1h',
-    description: 'run: how long the command takes, for the choice of a start before the deadline, e.g. 90m.',
-  },
-  deadline: {
-    type: 'string',
-    description: 'run: begin in the hours of lowest carbon that still end by then (ISO time, or hours from now as 8h).',
-  },
+  powerLimit: scheduleOptions.powerLimit,
+  duration: { ...scheduleOptions.duration, default: '1h' },
+  deadline: scheduleOptions.deadline,
   redfish: {
     type: 'string',
     derived: 'SWIFT_REDFISH_URL, else none',

@@ -1,7 +1,15 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { constants } from 'node:os'
 import { join } from 'node:path'
-import type { EnergyBudget, Ledger, LedgerEvent, ReportOptions, SourceOptions } from '@swift/energy'
+import type {
+  EnergyBudget,
+  Ledger,
+  LedgerEvent,
+  PowerLimit,
+  PowerLimits,
+  ReportOptions,
+  SourceOptions,
+} from '@swift/energy'
 import { SwiftError, type EnergyReport } from '@swift/spec'
 import type { CommandCall } from '../../arguments/command.ts'
 import type { OutputMode } from '../../output/output.ts'
@@ -9,7 +17,6 @@ import { paint } from '../../output/output.ts'
 import { printError } from '../../output/print-error.ts'
 import { reportOptions } from './report-options.ts'
 import { sourceOptions } from './source-options.ts'
-import { parsePowerLimits, setPowerLimits, type PowerLimits } from './power-limits.ts'
 import { waitForLowCarbon } from './wait-for-low-carbon.ts'
 import { factorLines, isSmall } from './print-report.ts'
 
@@ -75,11 +82,15 @@ async function openBudget(text: unknown, options: ReportOptions): Promise<Energy
 }
 
 /** Ends the command when its budget is spent: SIGTERM, so that it can save what it has, then its own time. */
-function watchBudget(budget: EnergyBudget, ledger: Ledger, child: ChildProcess): Disposable {
+function watchBudget(budget: EnergyBudget, ledger: Ledger, limits: PowerLimits, child: ChildProcess): Disposable {
+  const tell = ({ code, message }: { readonly code: string; readonly message: string }): void => {
+    say(`swift energy: ${message}`)
+    void ledger.note(code, message)
+  }
   const check = (): void => {
     for (const event of budget.observe({ energy: ledger.spent() })) {
-      say(`swift energy: ${event.message}`)
-      void ledger.note(event.code, event.message)
+      tell(event)
+      if (event.kind === 'soft') void limits.lower().then((notes) => notes.forEach(tell))
       if (event.kind === 'hard') child.kill('SIGTERM')
     }
   }
@@ -87,7 +98,12 @@ function watchBudget(budget: EnergyBudget, ledger: Ledger, child: ChildProcess):
   return { [Symbol.dispose]: () => clearInterval(timer) }
 }
 
-async function runChild(words: readonly string[], ledger: Ledger, budget: EnergyBudget | undefined): Promise<number> {
+async function runChild(
+  words: readonly string[],
+  ledger: Ledger,
+  limits: PowerLimits,
+  budget: EnergyBudget | undefined,
+): Promise<number> {
   const [command = '', ...rest] = words
   using _phase = ledger.phase('command')
   // Listeners run on the event loop, so that `child` is there by then.
@@ -99,7 +115,7 @@ async function runChild(words: readonly string[], ledger: Ledger, budget: Energy
     child.on('exit', (code, signal) => resolve(exitCode(code, signal)))
   })
   ended.catch(() => undefined)
-  using _budget = budget && watchBudget(budget, ledger, child)
+  using _budget = budget && watchBudget(budget, ledger, limits, child)
   return await ended
 }
 
@@ -152,16 +168,21 @@ function printSummary(rows: readonly (readonly string[])[], output: OutputMode):
 async function metered(
   words: readonly string[],
   folder: string,
-  limits: PowerLimits,
+  wanted: readonly PowerLimit[],
   budget: EnergyBudget | undefined,
   sources: SourceOptions,
 ): Promise<number> {
-  const { Ledger } = await import('@swift/energy')
-  await using _limits = await setPowerLimits(limits, say)
+  const { Ledger, PowerLimits } = await import('@swift/energy')
+  const limits = await PowerLimits.open(wanted, { endOnSignal: false })
+  await using _back = {
+    [Symbol.asyncDispose]: async () => {
+      for (const { message } of await limits.close()) say(`swift energy: ${message}`)
+    },
+  }
   const onEvent = ({ code, message }: LedgerEvent): void => say(`swift energy: ${code} ${message}`)
   await using ledger = await Ledger.open(folder, { ...sources, resume: 'never', followChildren: true, onEvent })
-  for (const [setting, value] of limits) await ledger.note('NOTE_POWER_LIMIT', `${setting} is ${value} for this run`)
-  return await runChild(words, ledger, budget)
+  for (const { code, message } of limits.notes) await ledger.note(code, message)
+  return await runChild(words, ledger, limits, budget)
 }
 
 /** `swift energy run -- COMMAND …`: meters any program and passes its exit code on. */
@@ -179,7 +200,7 @@ export async function run({ values, positionals, output }: CommandCall): Promise
   // Whatever is wrong with the options is said before the command has run for hours.
   const options = await reportOptions(values)
   const budget = await openBudget(values['budget'], options)
-  const limits = typeof values['powerLimit'] === 'string' ? parsePowerLimits(values['powerLimit']) : []
+  const limits = typeof values['powerLimit'] === 'string' ? energy.parsePowerLimits(values['powerLimit']) : []
   const { deadline, duration } = values
   if (typeof deadline === 'string') await waitForLowCarbon({ deadline, duration: String(duration) }, options, say)
   for (const { setting, value, error } of await energy.PowerTuning.restore()) {
