@@ -10,7 +10,7 @@ use crate::cpu::gemm::row_load::load_f32;
 use crate::cpu::gemm::skinny::{Order, skinny};
 use crate::cpu::gemm::{Elements, Factor, Gemm, Matrix, Operand, PackedRows, Start, Target, Term};
 use crate::cpu::gemm::{pack_rows, packed_words, product};
-use crate::cpu::pool::{Pool, SharedMut};
+use crate::cpu::pool::SharedMut;
 use std::cell::RefCell;
 
 /// The low-rank branch of a linear layer.
@@ -26,20 +26,6 @@ pub struct LoraBranch<'a> {
     pub dropout: f64,
     /// Seed of the dropout mask; an element's draw depends on (seed, row · K + column).
     pub seed: u64,
-}
-
-/// Multiply-adds up to which rows are shared out: a larger product gains nothing and would unpack its weight more often.
-const SHARED_OUT: usize = 1 << 27;
-/// Least rows of a share, for which unpacking the weight once more costs little.
-const LEAST_ROWS: usize = 64;
-
-/// Ranges of rows for one task each, of a product that is too small to be worth several joins and the exchange of packed
-/// operands between cores; nothing for one that is not. The sums of a row do not depend on where ranges end.
-fn row_shares(gemm: &Gemm<'_>, m: usize, multiply_adds: usize) -> Option<usize> {
-    let threads = gemm.pool.threads();
-    let fits = threads > 1 && m / threads >= LEAST_ROWS && multiply_adds <= SHARED_OUT;
-    // A task more than one would be as long as its share of the unpacking.
-    (fits && !Pool::is_inside()).then(|| m.div_ceil(threads))
 }
 
 thread_local! {
@@ -78,21 +64,11 @@ pub fn linear_forward(
         }
         return;
     }
-    let rank = lora.map_or(0, |lora| lora.a.rows);
-    if lora.is_none_or(|lora| lora.dropout == 0.0)
-        && let Some(step) = row_shares(gemm, m, m * n * x.columns)
-    {
-        let (y, xa) = (SharedMut::new(y), SharedMut::new(xa));
-        return gemm.pool.for_chunks(m, step, &|begin, end| {
-            // SAFETY: tasks own disjoint rows.
-            let (y, xa) = unsafe { (y.slice(begin * n, end * n), xa.slice(begin * rank, end * rank)) };
-            linear_forward(gemm, &x.row_range(begin, end), weight, bias, lora, y, xa);
-        });
-    }
     let Some(lora) = lora else {
         let factor = Factor { left: Operand::rows(*x), right: Operand::rows(*weight), alpha: 1.0 };
         return gemm.multiply(&[factor], start, y);
     };
+    let rank = lora.a.rows;
     let step = gemm.block_rows(x.columns + rank);
     BUFFERS.with_borrow_mut(|buffers| {
         for begin in (0..m).step_by(step) {
@@ -142,22 +118,11 @@ pub fn linear_input_gradient(
     dx: &mut [f32],
     u: &mut [f32],
 ) {
-    let rank = lora.map_or(0, |lora| lora.a.rows);
-    if lora.is_none_or(|lora| lora.dropout == 0.0)
-        && let Some(step) = row_shares(gemm, dy.rows, dy.rows * dy.columns * weight.columns)
-    {
-        let (dx, u, k) = (SharedMut::new(dx), SharedMut::new(u), weight.columns);
-        return gemm.pool.for_chunks(dy.rows, step, &|begin, end| {
-            // SAFETY: tasks own disjoint rows.
-            let (dx, u) = unsafe { (dx.slice(begin * k, end * k), u.slice(begin * rank, end * rank)) };
-            linear_input_gradient(gemm, &dy.row_range(begin, end), weight, lora, dx, u);
-        });
-    }
     let main = Factor { left: Operand::rows(*dy), right: Operand::columns(*weight), alpha: 1.0 };
     let Some(lora) = lora else {
         return gemm.multiply(&[main], Start::Overwrite, dx);
     };
-    let (m, k) = (dy.rows, weight.columns);
+    let (m, k, rank) = (dy.rows, weight.columns, lora.a.rows);
     if lora.dropout > 0.0 {
         upstream(gemm, dy, lora, u);
         let u = Matrix::f32(u, m, rank);

@@ -86,11 +86,6 @@ impl Pool {
         })
     }
 
-    /// Whether the calling thread runs a task of a pool; what it starts itself it then runs alone.
-    pub fn is_inside() -> bool {
-        INSIDE.with(Cell::get)
-    }
-
     /// Number of threads, the caller included.
     pub fn threads(&self) -> usize {
         self.threads
@@ -106,7 +101,7 @@ impl Pool {
         if tasks == 0 {
             return;
         }
-        if self.threads == 1 || tasks == 1 || Self::is_inside() {
+        if self.threads == 1 || tasks == 1 || INSIDE.with(Cell::get) {
             for index in 0..tasks {
                 task(index);
             }
