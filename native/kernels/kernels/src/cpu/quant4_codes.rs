@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn codes_keep_their_bytes_beside_others_and_outlive_them() {
         let bytes =
-            |seed: usize, count: usize| -> Vec<u8> { (0..count).map(|index| (index * seed >> 3) as u8).collect() };
+            |seed: usize, count: usize| -> Vec<u8> { (0..count).map(|index| ((index * seed) >> 3) as u8).collect() };
         let counts = [1, SHARED_FROM - 1, SHARED_FROM, SHARED_FROM + 33, 3 * PAGE + 5, REGION + 1];
         let mut codes: Vec<Codes> =
             counts.iter().enumerate().map(|(index, count)| Codes::from(bytes(7 + index, *count))).collect();

@@ -28,6 +28,9 @@ pub const STEP_WORDS: usize = 40;
 /// Values of x that share a scale.
 pub const PART: usize = 32;
 
+/// Scales that are looked up together.
+const SCALES: usize = 512;
+
 /// Largest integer that a weight or a value of x becomes.
 pub const LARGEST: f32 = 16383.0;
 
@@ -136,22 +139,27 @@ pub unsafe fn dots<const M: usize>(
     sums: *mut f32,
     rows: usize,
 ) {
+    let per_step = if span.view.block() < STEP { 2 } else { 1 };
+    let per_row = span.depth / STEP * per_step;
+    // Rows that follow each other have their scales looked up together.
+    let together = if span.stride == span.depth { (SCALES / per_row).max(1) } else { 1 };
+    let scales = scales.floats(together * per_row);
     // SAFETY: by the caller.
     unsafe {
-        if span.view.block() < STEP {
-            in_integers::<M, true>(span, x, scales.floats(span.depth / PART), sums, rows);
-        } else {
-            in_integers::<M, false>(span, x, scales.floats(span.depth / STEP), sums, rows);
+        match per_step {
+            1 => in_integers::<M, false>(span, x, scales, together, sums, rows),
+            _ => in_integers::<M, true>(span, x, scales, together, sums, rows),
         }
     }
 }
 
-/// `SPLIT`: each half of a step is a block of its own. `scales` holds those of one weight row, per step or half.
+/// `SPLIT`: each half of a step is a block of its own. `scales` holds those of `together` weight rows, per step or half.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn in_integers<const M: usize, const SPLIT: bool>(
     span: Span<'_>,
     x: [*const u32; M],
     scales: &mut [f32],
+    together: usize,
     to: *mut f32,
     rows: usize,
 ) {
@@ -159,28 +167,33 @@ unsafe fn in_integers<const M: usize, const SPLIT: bool>(
     let codes = view.codes()[first / 2..].as_ptr();
     let tables = tables(view.values());
     let mut reader = ScaleReader::new(view);
-    let per_step = scales.len() / (depth / STEP);
-    for row in 0..count {
-        reader.read(first + row * stride, STEP / per_step, scales);
-        let mut at = Position { codes: codes.wrapping_add(row * stride / 2), scales: scales.as_ptr(), x };
-        let mut sums = [_mm256_setzero_ps(); M];
-        // SAFETY: whole steps of weights, of their scales and of rows of x; prefetches may point anywhere.
-        unsafe {
-            for _ in 0..depth / (2 * STEP) {
-                // Two steps are one line of codes.
-                _mm_prefetch::<_MM_HINT_T0>(at.codes.wrapping_add(AHEAD).cast());
-                sums = step::<M, SPLIT>(at, tables, sums);
-                at = at.after(per_step);
-                sums = step::<M, SPLIT>(at, tables, sums);
-                at = at.after(per_step);
+    let per_step = if SPLIT { 2 } else { 1 };
+    let per_row = depth / STEP * per_step;
+    for begin in (0..count).step_by(together) {
+        let end = (begin + together).min(count);
+        let scales = &mut scales[..(end - begin) * per_row];
+        reader.read(first + begin * stride, STEP / per_step, scales);
+        for (row, scales) in (begin..end).zip(scales.chunks_exact(per_row)) {
+            let mut at = Position { codes: codes.wrapping_add(row * stride / 2), scales: scales.as_ptr(), x };
+            let mut sums = [_mm256_setzero_ps(); M];
+            // SAFETY: whole steps of weights, of their scales and of rows of x; prefetches may point anywhere.
+            unsafe {
+                for _ in 0..depth / (2 * STEP) {
+                    // Two steps are one line of codes.
+                    _mm_prefetch::<_MM_HINT_T0>(at.codes.wrapping_add(AHEAD).cast());
+                    sums = step::<M, SPLIT>(at, tables, sums);
+                    at = at.after(per_step);
+                    sums = step::<M, SPLIT>(at, tables, sums);
+                    at = at.after(per_step);
+                }
+                if depth % (2 * STEP) > 0 {
+                    sums = step::<M, SPLIT>(at, tables, sums);
+                }
             }
-            if depth % (2 * STEP) > 0 {
-                sums = step::<M, SPLIT>(at, tables, sums);
+            for m in 0..M {
+                // SAFETY: a sum of the span.
+                unsafe { *to.add(row * rows + m) = horizontal_sum(sums[m]) };
             }
-        }
-        for m in 0..M {
-            // SAFETY: a sum of the span.
-            unsafe { *to.add(row * rows + m) = horizontal_sum(sums[m]) };
         }
     }
 }
