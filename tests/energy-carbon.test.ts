@@ -10,6 +10,8 @@ import {
   WattTimeProvider,
 } from '@swift/energy'
 import { FakeCarbonServer } from '@swift/testing'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { runSwift, type SwiftRun } from './command/run-swift.ts'
@@ -208,5 +210,52 @@ describe('swift energy report --carbon', () => {
     const allowed = await run([...words, '--carbon-fallback'])
     expect([allowed.code, allowed.stdout]).toEqual([3, 'begun\n'])
     expect(allowed.stderr).toContain('the yearly factor of DEU stands in for electricity-maps in DE: ERR_CARBON_KEY')
+  })
+
+  it('may fail while the command runs: the yearly factor stands in, labelled, and joules and exit code are whole', async () => {
+    using tree = onePackage()
+    const counter = join(tree.root, zone, 'energy_uj')
+    // The command's clock is an hour ahead of the ledger's, so that the hour of the run is a past one, which was not asked for before.
+    const clock = join(folder(), 'clock.mjs')
+    writeFileSync(
+      clock,
+      `const Real = Date
+       const now = () => Real.now() + ${hour}
+       globalThis.Date = class extends Real {
+         constructor(...words) {
+           if (words.length === 0) super(now())
+           else super(...words)
+         }
+         static now() {
+           return now()
+         }
+       }`,
+    )
+    const ledger = join(folder(), 'l')
+    const script = `echo begun; n=0; while [ $n -lt 10 ]; do n=$((n+1)); echo $((n*500000)) > ${counter}; sleep 0.05; done; sleep 0.5; exit 3`
+    const words = [
+      'energy',
+      'run',
+      '--out',
+      ledger,
+      '--carbon',
+      'electricity-maps',
+      '--zone',
+      'DE',
+      '--',
+      'sh',
+      '-c',
+      script,
+    ]
+    const { code, stderr } = await runSwift(words, {
+      env: { ...environment(), NODE_OPTIONS: `--import ${clock}`, SWIFT_POWERCAP_ROOT: tree.root },
+      onOutput: () => server.expireKeys(),
+    })
+    expect(code, stderr).toBe(3)
+    expect(server.requests.at(-1)).toContain('carbon-intensity/past')
+    expect(stderr).toContain('the yearly factor of DEU stands in for electricity-maps in DE: ERR_CARBON_KEY')
+    expect(stderr).toMatch(/carbon factor DEU 342 g\/kWh/)
+    expect(stderr).toContain('exactly 5 J measured')
+    expect(Ledger.read(ledger).energy.measured?.nanojoules).toBe(5n * joule)
   })
 })

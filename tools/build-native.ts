@@ -12,3 +12,8 @@ export function installDependencies(): Promise<number> {
 export function buildNative(): Promise<number> {
   return runCommand('nx', ['run', '@swift/kernels:build', '--output-style=stream'])
 }
+
+/** Builds the stand-in for the libraries of GPUs that tests load in their place. Returns the exit status. */
+export function buildFakeGpus(): Promise<number> {
+  return runCommand('cargo', ['build', '-p', 'swift-fake-nvml', '-j', '2'], { folder: 'native/kernels' })
+}

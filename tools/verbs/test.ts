@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { buildNative, installDependencies } from '../build-native.ts'
+import { buildFakeGpus, buildNative, installDependencies } from '../build-native.ts'
 import { CargoSummary } from '../cargo-summary.ts'
 import { runCommand } from '../run-command.ts'
 import { runStages, type Stage } from '../run-stages.ts'
@@ -44,6 +44,7 @@ async function runCargo(): Promise<number> {
 const prepare: Stage[] = [
   { name: 'install', run: installDependencies },
   { name: 'native module', run: buildNative },
+  { name: 'stand-in for GPUs', run: buildFakeGpus },
 ]
 const tests: Stage[] = [{ name: 'vitest', run: runVitest }]
 if (vitestArguments.length === 0) tests.push({ name: 'cargo test', run: runCargo })
