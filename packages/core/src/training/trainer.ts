@@ -302,6 +302,8 @@ export abstract class Trainer implements Disposable {
     const reason = await this.#runToEnd(run)
     await budget?.settle()
     const peakBytes = model.device.statistics().peakBytes - Math.max(0, others)
+    // Whoever goes on with the model, such as a server, needs the memory of its tensors and not that of a step.
+    model.device.trim()
     return this.#finish(runFolder, reason, run, plan, peakBytes, resumed, energy, batches)
   }
 
