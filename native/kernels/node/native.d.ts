@@ -75,6 +75,8 @@ export declare class NativeRuntime {
   release(id: number): void
   /** Copies a tensor to the host; rejects with the error of any earlier op that failed. */
   read(id: number): Promise<Uint8Array>
+  /** Gives memory that a device keeps for later tensors back to the system, in stream order. */
+  trim(device: number): void
   /** Resolves when everything queued on the device is done; rejects as `read` does. */
   flush(device: number): Promise<void>
   /** Queues a mark (edge 0 = begin, 1 = end) in stream order. */

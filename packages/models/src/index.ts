@@ -12,6 +12,7 @@ export type { GenerationWork, TokenGenerationOptions } from './generation/genera
 export { Generator, type GeneratedToken } from './generation/generator.ts'
 export { CausalLM, type CausalLMParts, type DecodeBatch, type ForwardOptions } from './network/causal-lm.ts'
 export { toDeviceBatch, type DeviceBatch } from './network/device-batch.ts'
+export type { Excerpt, ExcerptOptions } from './network/excerpt.ts'
 export { KeyValueCache, type CacheOptions } from './network/key-value-cache.ts'
 export { Linear, type RunState } from './network/linear.ts'
 export type { SafetensorsHeader, TensorEntry } from './safetensors/header.ts'

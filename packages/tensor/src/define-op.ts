@@ -9,6 +9,11 @@ export interface ForwardContext {
   needs(index: number): boolean
   /** Whether a tape records this call. */
   readonly recording: boolean
+  /**
+   * Whether the tape would keep a recipe of this tensor instead of the tensor: the policy is `selective` and a cheap op
+   * made it.
+   */
+  keepsRecipe(tensor: Tensor): boolean
   /** Keeps tensors for backward, in this order. Does nothing when no tape records. */
   save(...tensors: readonly (Tensor | undefined)[]): void
 }
@@ -40,6 +45,8 @@ export interface OpDefinition<Inputs extends readonly (Tensor | undefined)[], Op
    * keeps this recipe instead of the output for the ops that consume it.
    */
   recompute?(context: BackwardContext, options: Options): Tensor
+  /** Index of a saved tensor that `recompute` needs and `forward` does not always save; without it there is no recipe. */
+  readonly recomputeNeeds?: number
 }
 
 /**
@@ -68,7 +75,10 @@ export function defineOp<Inputs extends readonly (Tensor | undefined)[], Options
       for (const tensor of tensors)
         saved.push(tensor === undefined ? undefined : claim(tensor, tape.recompute === 'selective'))
     }
-    const made = withoutTape(() => definition.forward(inputs, options, { needs, recording, save }))
+    const keepsRecipe = (tensor: Tensor): boolean =>
+      recording && tape.recompute === 'selective' && recipeOf(tensor) !== undefined
+    const context: ForwardContext = { needs, recording, keepsRecipe, save }
+    const made = withoutTape(() => definition.forward(inputs, options, context))
     const outputs = Array.isArray(made) ? [...(made as readonly Tensor[])] : [made as Tensor]
     if (recording) {
       const node = makeNode(definition, inputs, outputs, saved, options, needs)
@@ -82,9 +92,15 @@ export function defineOp<Inputs extends readonly (Tensor | undefined)[], Options
   }
 }
 
+/** The op that can compute a tensor again, if any. */
+function recipeOf(tensor: Tensor): TapeNode | undefined {
+  const { producer } = tensor
+  return producer?.recompute !== undefined && producer.outputs[0] === tensor ? producer : undefined
+}
+
 function claim(tensor: Tensor, selective: boolean): SavedTensor {
-  const producer = tensor.producer
-  if (selective && producer?.recompute !== undefined && producer.outputs[0] === tensor) return claimRecipe(producer)
+  const recipe = selective ? recipeOf(tensor) : undefined
+  if (recipe !== undefined) return claimRecipe(recipe)
   const alias = tensor.alias().detachFromScope()
   return { get: () => alias, release: () => alias.release() }
 }
@@ -107,13 +123,15 @@ function makeNode<Inputs extends readonly (Tensor | undefined)[], Options>(
       return tensor
     },
   }
-  const { recompute } = definition
+  const { recompute, recomputeNeeds } = definition
+  const isComplete = recomputeNeeds === undefined || saved[recomputeNeeds] !== undefined
   return {
     name: definition.name,
     inputs,
     outputs,
     recomputed: undefined,
-    recompute: recompute === undefined ? undefined : () => withoutTape(() => recompute(context, options)),
+    recompute:
+      recompute === undefined || !isComplete ? undefined : () => withoutTape(() => recompute(context, options)),
     backward: (gradients) => definition.backward(context, gradients, options),
     release: () => {
       for (const entry of saved) entry?.release()

@@ -154,6 +154,11 @@ export class Device implements MarkStream {
     return new Tensor(id, [...shape], dtype, this)
   }
 
+  /** Gives memory that the device keeps for later tensors back to the system, in stream order. */
+  trim(): void {
+    runtime().trim(this.index)
+  }
+
   /** Resolves when everything queued so far is done. @throws the error of an earlier op that failed */
   async flush(): Promise<void> {
     await guardedAsync(() => runtime().flush(this.index))
@@ -165,8 +170,8 @@ export class Device implements MarkStream {
   }
 
   /**
-   * Records how long each op takes, for profiles. Begins (or stops) in stream order and costs nothing before the first
-   * call.
+   * Records how long each op takes, for profiles and plans. Begins (or stops) in stream order and costs nothing before
+   * the first call. On `meta` nothing takes time; what each op would compute and move is recorded.
    * @param on - whether the ops queued after this call are recorded
    * @returns the ops recorded up to this call, in the order they ran
    */

@@ -77,6 +77,9 @@ pub trait Backend: 'static {
     /// Gives storage back.
     fn release(&mut self, storage: Self::Storage);
 
+    /// Gives memory that is kept for later tensors back to the system.
+    fn trim(&mut self) {}
+
     /// Storage holding a copy of host bytes (little endian, row-major).
     ///
     /// # Errors

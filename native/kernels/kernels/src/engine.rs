@@ -58,6 +58,8 @@ pub enum Command {
     Map { storage: StorageId, spec: Arc<TensorSpec>, file: Arc<MappedFile>, byte_offset: usize },
     /// Drop a storage.
     Release { storage: StorageId },
+    /// Give memory that is kept for later tensors back to the system.
+    Trim,
     /// Copy a tensor to the host.
     Read { operand: Operand, reply: ReadReply },
     /// Report when all earlier commands are done.
@@ -160,6 +162,7 @@ impl<B: Backend> Runner<B> {
                     self.backend.release(storage);
                 }
             }
+            Command::Trim => self.backend.trim(),
             Command::Read { operand, reply } => {
                 let result = match self.failed.take() {
                     Some(error) => Err(error),
@@ -200,6 +203,25 @@ impl<B: Backend> Runner<B> {
 
     fn execute(&mut self, inputs: &[Option<Operand>], outputs: &[Operand], attributes: Attributes<'_>) -> Result<()> {
         let mut made = Vec::with_capacity(outputs.len());
+        let done = self.call(inputs, outputs, attributes, &mut made);
+        for (output, storage) in outputs.iter().zip(made) {
+            match done {
+                Ok(()) => {
+                    self.storages.insert(output.storage, storage);
+                }
+                Err(_) => self.backend.release(storage),
+            }
+        }
+        done
+    }
+
+    fn call(
+        &mut self,
+        inputs: &[Option<Operand>],
+        outputs: &[Operand],
+        attributes: Attributes<'_>,
+        made: &mut Vec<B::Storage>,
+    ) -> Result<()> {
         for output in outputs {
             made.push(self.backend.allocate(&output.spec)?);
         }
@@ -214,7 +236,8 @@ impl<B: Backend> Runner<B> {
                 }),
             });
         }
-        let views = outputs.iter().zip(&made).map(|(output, storage)| View { spec: &output.spec, storage, offset: 0 });
+        let views =
+            outputs.iter().zip(made.iter()).map(|(output, storage)| View { spec: &output.spec, storage, offset: 0 });
         let call = Call { inputs: bound, outputs: views.collect(), attributes };
         let backend = &mut self.backend;
         catch_unwind(AssertUnwindSafe(|| backend.execute(&call))).unwrap_or_else(|panic| {
@@ -222,11 +245,7 @@ impl<B: Backend> Runner<B> {
                 "ERR_INTERNAL",
                 format!("{} failed inside its kernel: {}", attributes.op.name, panic_text(&*panic)),
             ))
-        })?;
-        for (output, storage) in outputs.iter().zip(made) {
-            self.storages.insert(output.storage, storage);
-        }
-        Ok(())
+        })
     }
 }
 

@@ -35,8 +35,72 @@ impl MappedFile {
         Ok(Arc::new(Self { map }))
     }
 
+    /// Says that a region will not be read soon: its pages no longer count as this process's memory, and come back
+    /// from the system's cache or the disk when they are read after all.
+    pub fn leave(&self, offset: usize, bytes: usize) {
+        #[cfg(target_os = "linux")]
+        if let Some((start, length)) = whole_pages(offset, bytes, page_size()) {
+            // SAFETY: dropping pages of a read-only file mapping loses nothing: a read maps them again.
+            let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, length) };
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (offset, bytes);
+    }
+
     /// The bytes of the file.
     pub fn bytes(&self) -> &[u8] {
         &self.map
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn page_size() -> usize {
+    // SAFETY: sysconf reads a constant of the system.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+/// The pages that lie wholly inside a region, as (offset, length): its neighbours keep theirs.
+#[cfg(any(target_os = "linux", test))]
+fn whole_pages(offset: usize, bytes: usize, page: usize) -> Option<(usize, usize)> {
+    let start = offset.next_multiple_of(page);
+    let end = (offset + bytes) / page * page;
+    (start < end).then(|| (start, end - start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MappedFile, whole_pages};
+
+    #[test]
+    fn only_whole_pages_are_left() {
+        assert_eq!(whole_pages(0, 8192, 4096), Some((0, 8192)));
+        assert_eq!(whole_pages(1, 8192, 4096), Some((4096, 4096)));
+        assert_eq!(whole_pages(4095, 4098, 4096), Some((4096, 4096)));
+        assert_eq!(whole_pages(100, 4096, 4096), None);
+    }
+
+    #[test]
+    fn a_region_that_was_left_leaves_memory_and_reads_the_same() {
+        let path = std::env::temp_dir().join(format!("swift-leave-{}", std::process::id()));
+        let contents: Vec<u8> = (0..16 << 20).map(|index: usize| (index / 4096 % 251) as u8).collect();
+        std::fs::write(&path, &contents).unwrap();
+        let file = MappedFile::open(&path).unwrap();
+        assert!(file.bytes() == contents);
+        let Some(before) = resident_file_kilobytes() else {
+            println!("SKIPPED: this system does not tell a process's resident file pages");
+            return;
+        };
+        file.leave(0, contents.len());
+        let after = resident_file_kilobytes().unwrap();
+        // Other tests of this process map little; 16 MiB were left.
+        assert!(before >= after + (12 << 10), "{before} kB before, {after} kB after");
+        assert!(file.bytes() == contents);
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    fn resident_file_kilobytes() -> Option<usize> {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = status.lines().find(|line| line.starts_with("RssFile:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
     }
 }

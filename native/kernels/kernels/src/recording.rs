@@ -101,7 +101,7 @@ mod tests {
     use crate::table::TensorTable;
     use std::sync::mpsc::channel;
 
-    fn record(table: &TensorTable, on: bool) -> Vec<OpRecord> {
+    fn record(table: &mut TensorTable, on: bool) -> Vec<OpRecord> {
         let (sender, receiver) = channel();
         table.record(0, on, Box::new(move |records| sender.send(records).unwrap()));
         receiver.recv().unwrap()
@@ -118,10 +118,10 @@ mod tests {
         let linear = crate::ops::find("linear").unwrap();
         let ids = [Some(x), Some(weight), None, None, None];
         table.dispatch(0, linear, &ids, &[], &[]).unwrap();
-        assert!(record(&table, true).is_empty());
+        assert!(record(&mut table, true).is_empty());
         table.dispatch(0, linear, &ids, &[], &[]).unwrap();
         table.dispatch(0, linear, &ids, &[], &[]).unwrap();
-        let records = record(&table, false);
+        let records = record(&mut table, false);
         assert_eq!(records.len(), 2);
         for found in &records {
             assert_eq!((found.name, found.flops), ("linear", 2 * 2 * 3 * 5));
@@ -130,6 +130,24 @@ mod tests {
         }
         assert!(records[1].start_ns >= records[0].start_ns + records[0].duration_ns);
         table.dispatch(0, linear, &ids, &[], &[]).unwrap();
-        assert!(record(&table, false).is_empty());
+        assert!(record(&mut table, false).is_empty());
+    }
+    #[test]
+    fn a_device_without_an_engine_records_what_ops_would_cost() {
+        let mut table = TensorTable::default();
+        table.add_device("meta", None);
+        let x = table.upload(0, TensorSpec::new(DType::F32, [2, 3]), &[0; 24]).unwrap().id;
+        let weight = table.upload(0, TensorSpec::new(DType::F32, [5, 3]), &[0; 60]).unwrap().id;
+        let linear = crate::ops::find("linear").unwrap();
+        let ids = [Some(x), Some(weight), None, None, None];
+        table.dispatch(0, linear, &ids, &[], &[]).unwrap();
+        assert!(record(&mut table, true).is_empty());
+        table.dispatch(0, linear, &ids, &[], &[]).unwrap();
+        let records = record(&mut table, false);
+        assert_eq!(records.len(), 1);
+        assert_eq!((records[0].name, records[0].flops, records[0].bytes), ("linear", 60, 124));
+        assert_eq!(records[0].operands, "float32[2, 3] float32[5, 3] - - -");
+        table.dispatch(0, linear, &ids, &[], &[]).unwrap();
+        assert!(record(&mut table, false).is_empty());
     }
 }

@@ -9,9 +9,11 @@ use crate::engine::{Command, Engine, FlushReply, MarkSink, Operand, ReadReply, R
 use crate::error::{KernelError, Result};
 use crate::files::MappedFile;
 use crate::ops::{Attributes, InferCall, OpDeclaration};
+use crate::recording::Recording;
 use crate::shape::TensorSpec;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Index of a device in the table.
 pub type DeviceId = usize;
@@ -47,6 +49,8 @@ struct Device {
     engine: Option<Engine>,
     accounts: Accounts,
     storages: HashMap<StorageId, Storage>,
+    /// Ops of a device without an engine, while they are recorded.
+    recording: Option<Recording>,
 }
 
 /// Slots, storages and engines of all devices.
@@ -76,6 +80,7 @@ impl TensorTable {
             engine,
             accounts: Accounts::default(),
             storages: HashMap::new(),
+            recording: None,
         });
         self.devices.len() - 1
     }
@@ -133,10 +138,12 @@ impl TensorTable {
         accounts.run_op(op.name, output_bytes, inferred.workspace_bytes, inferred.flops, inferred.bytes, category)?;
         let created: Vec<(Created, StorageId)> =
             inferred.outputs.into_iter().map(|spec| self.create(device, Arc::new(spec))).collect::<Result<_>>()?;
-        if let Some(engine) = &self.devices[device].engine {
+        let inputs: Vec<Option<Operand>> = entries.into_iter().map(|entry| entry.map(operand)).collect();
+        let target = &mut self.devices[device];
+        if let Some(engine) = &target.engine {
             engine.send(Command::Execute {
                 op,
-                inputs: entries.into_iter().map(|entry| entry.map(operand)).collect(),
+                inputs,
                 outputs: created
                     .iter()
                     .map(|(made, storage)| Operand { storage: *storage, offset: 0, spec: Arc::clone(&made.spec) })
@@ -144,6 +151,8 @@ impl TensorTable {
                 values,
                 rest: rest.to_vec(),
             });
+        } else if let Some(recording) = &mut target.recording {
+            recording.add(op, &inputs, values, rest.to_vec(), Instant::now());
         }
         Ok(created.into_iter().map(|(made, _)| made).collect())
     }
@@ -261,6 +270,13 @@ impl TensorTable {
         Ok(())
     }
 
+    /// Gives memory that a device keeps for later tensors back to the system, once everything queued is done.
+    pub fn trim(&self, device: DeviceId) {
+        if let Some(engine) = &self.devices[device].engine {
+            engine.send(Command::Trim);
+        }
+    }
+
     /// Calls `reply` when everything queued on `device` is done.
     pub fn flush(&self, device: DeviceId, reply: FlushReply) {
         match &self.devices[device].engine {
@@ -277,12 +293,16 @@ impl TensorTable {
         }
     }
 
-    /// Hands over the op times recorded so far, in stream order, and records from here on or stops; a device without an
-    /// engine has none.
-    pub fn record(&self, device: DeviceId, on: bool, reply: RecordReply) {
-        match &self.devices[device].engine {
+    /// Hands over the op times recorded so far, in stream order, and records from here on or stops; on a device without
+    /// an engine an op takes no time, and its record says what it would compute and move.
+    pub fn record(&mut self, device: DeviceId, on: bool, reply: RecordReply) {
+        let device = &mut self.devices[device];
+        match &device.engine {
             Some(engine) => engine.send(Command::Record { on, reply }),
-            None => reply(Vec::new()),
+            None => {
+                let before = std::mem::replace(&mut device.recording, on.then(Recording::begin));
+                reply(before.map(Recording::finish).unwrap_or_default());
+            }
         }
     }
 

@@ -236,6 +236,12 @@ impl NativeRuntime {
         Ok(promise)
     }
 
+    /// Gives memory that a device keeps for later tensors back to the system, in stream order.
+    #[napi]
+    pub fn trim(&self, device: u32) {
+        self.table.trim(device as usize);
+    }
+
     /// Resolves when everything queued on the device is done; rejects as `read` does.
     #[napi(ts_return_type = "Promise<void>")]
     pub fn flush<'env>(&self, env: &'env Env, device: u32) -> Result<Object<'env>> {
@@ -254,7 +260,7 @@ impl NativeRuntime {
     /// Resolves with the times of the ops recorded so far, in stream order, and records the ops queued after this
     /// call (`on`) or stops. Nothing is recorded, and nothing costs, before the first call.
     #[napi(ts_return_type = "Promise<NativeOpTime[]>")]
-    pub fn record_ops<'env>(&self, env: &'env Env, device: u32, on: bool) -> Result<Object<'env>> {
+    pub fn record_ops<'env>(&mut self, env: &'env Env, device: u32, on: bool) -> Result<Object<'env>> {
         let (deferred, promise) = deferred::<Vec<NativeOpTime>>(env)?;
         let reply = move |records: Vec<OpRecord>| settle(deferred, Ok(records.into_iter().map(to_time).collect()));
         self.table.record(device as usize, on, Box::new(reply));

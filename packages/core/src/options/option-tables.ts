@@ -222,7 +222,8 @@ export const trainingOptions: Readonly<Record<Exclude<keyof TrainerOptions, keyo
       type: 'string',
       default: 'auto',
       choices: ['auto', 'none', 'selective', 'full'],
-      description: 'What backward computes again to save memory; auto is the least that fits.',
+      description:
+        'What backward computes again to save memory; auto is the least that fits, and selective where it costs next to nothing.',
     },
     seed: {
       type: 'integer',

@@ -33,7 +33,7 @@ export interface TrainerOptions extends ScheduleOptions {
   readonly maxGradNorm?: number
   /** `adamw`, `adamw_8bit`, `sgd`, or the optimizer of a plugin. Default `adamw`. */
   readonly optim?: string
-  /** What backward computes again to save memory. Default `auto`: the least that fits. */
+  /** What backward computes again to save memory. Default `auto`: the least that fits, `selective` where it costs next to nothing. */
   readonly recompute?: 'auto' | 'none' | 'selective' | 'full'
   /** Decides initial values, order of the data and dropout. Default 42. */
   readonly seed?: number

@@ -14,6 +14,8 @@ export interface MemoryQuestion {
   readonly limitBytes: number
   /** Bytes that 4-bit weights would save; 0 when they are 4-bit already or trained. */
   readonly fourBitSavingBytes: number
+  /** Forecast time of the longest batch under a policy. */
+  secondsOf(recompute: RecomputePolicy): Promise<number>
 }
 
 /** The chosen policy and its memory. */
@@ -28,29 +30,49 @@ export interface MemoryChoice {
 
 const policies: readonly RecomputePolicy[] = ['none', 'selective', 'full']
 
+/** Cheap recomputation is worth its memory up to this part of a step's time … */
+const worthwhileTime = 0.02
+/** … when it saves this much at least. */
+const worthwhileBytes = 64 * 2 ** 20
+
 /**
- * The least recomputation whose peak fits the limit.
+ * The policy asked for; by itself the least recomputation whose peak fits the limit, and `selective` also where nothing
+ * forces it, when it saves 64 MiB or more for at most 2 % of the time.
  * @throws `ERR_PLAN_MEMORY` with the smallest change that would fit
  */
-export function chooseRecompute(run: MetaRun, question: MemoryQuestion): MemoryChoice {
+export async function chooseRecompute(run: MetaRun, question: MemoryQuestion): Promise<MemoryChoice> {
   const { longest, microBatches, limitBytes } = question
   const asked = question.recompute === 'auto' ? policies : [question.recompute]
+  const limit = formatBytes(limitBytes)
   let last: MemoryForecast | undefined
   for (const recompute of asked) {
     const memory = forecastMemory(run, longest, recompute, microBatches)
     if (memory.peakBytes <= limitBytes) {
-      const limit = formatBytes(limitBytes)
-      const reason =
-        question.recompute !== 'auto'
-          ? 'as asked'
-          : recompute === 'none'
-            ? `fits ${limit}`
-            : `the least that fits ${limit}`
-      return { recompute, memory, reason }
+      if (question.recompute !== 'auto') return { recompute, memory, reason: 'as asked' }
+      if (recompute !== 'none') return { recompute, memory, reason: `the least that fits ${limit}` }
+      return (await worthwhile(run, question, memory)) ?? { recompute, memory, reason: `fits ${limit}` }
     }
     last = memory
   }
   throw refusal(run, question, last as MemoryForecast)
+}
+
+/** `selective`, where it saves much and costs little. */
+async function worthwhile(
+  run: MetaRun,
+  { longest, microBatches, secondsOf }: MemoryQuestion,
+  none: MemoryForecast,
+): Promise<MemoryChoice | undefined> {
+  // It cannot save more than is kept: small models are not asked twice.
+  if (none.byCategory.activations < worthwhileBytes) return undefined
+  const memory = forecastMemory(run, longest, 'selective', microBatches)
+  const saved = none.peakBytes - memory.peakBytes
+  if (saved < worthwhileBytes) return undefined
+  const [before, after] = [await secondsOf('none'), await secondsOf('selective')]
+  const cost = Math.max(0, after / Math.max(before, 1e-9) - 1)
+  if (cost > worthwhileTime) return undefined
+  const reason = `saves ${formatBytes(saved)} for ${(100 * cost).toFixed(1)} % of the time`
+  return { recompute: 'selective', memory, reason }
 }
 
 function refusal(run: MetaRun, question: MemoryQuestion, memory: MemoryForecast): SwiftError {

@@ -1,4 +1,4 @@
-import { factorOrStatic } from '@swift/energy'
+import { factorOrStatic, type Ledger, type Phase } from '@swift/energy'
 import type { EnergySplit, PackedBatch } from '@swift/spec'
 import { describeCpu } from '@swift/tensor'
 import type { DataPosition } from '@swift/data'
@@ -11,8 +11,9 @@ import type { RunLength } from '../training/run-length.ts'
 import { tensorOf } from '../training/trainable.ts'
 import type { UpdateRule } from '../training/update.ts'
 import { chooseRecompute } from './choose-recompute.ts'
-import { probeMachine, type MachineProbe } from './machine-probe.ts'
-import { forecastWork, type MetaRun, type WorkForecast } from './step-forecast.ts'
+import { probeMachine, type ProbedMachine, type ProbeRequest } from './machine-probe.ts'
+import { OpTimes } from './op-times.ts'
+import { forecastBatch, forecastUpdate, worstBatch, type MetaRun, type TimedWork } from './step-forecast.ts'
 import { TrainingPlan, type PowerForecast } from './training-plan.ts'
 
 /** What a plan is made from. */
@@ -33,17 +34,19 @@ export interface PlanRequest {
   readonly energy: RunEnergy
   /** Where the grid factor comes from. */
   readonly carbon: RunCarbon
+  /** What measures the machine. Default: {@link probeMachine}. */
+  readonly probeMachine?: (request: ProbeRequest) => Promise<ProbedMachine>
 }
 
 /** Batches of one epoch that are run on `meta` for the work of a step. */
 const sampledBatches = 4
 
 /**
- * Forecasts a run: loads the model's twin on `meta`, runs the step there, probes the machine for 0.2 s.
+ * Forecasts a run: loads the model's twin on `meta`, runs the step there, probes the machine for 0.1 to 0.2 s.
  * @throws `ERR_PLAN_MEMORY` when the run cannot fit, with the smallest change that would
  */
 export async function makePlan(request: PlanRequest): Promise<TrainingPlan> {
-  const { model, args, source, length, energy } = request
+  const { model, args, source, length } = request
   const twin = await model.metaTwin()
   try {
     const run: MetaRun = {
@@ -53,15 +56,20 @@ export async function makePlan(request: PlanRequest): Promise<TrainingPlan> {
     }
     const longest = longestBatch(source)
     const limitBytes = args.memoryLimit ?? availableBytes(model)
-    const choice = chooseRecompute(run, {
+    const measured = await measure(request)
+    const { probe, ops } = measured.probed
+    const times = new OpTimes(ops, probe)
+    const choice = await chooseRecompute(run, {
       longest,
       microBatches: length.gradientAccumulationSteps,
       recompute: args.recompute,
       limitBytes,
       fourBitSavingBytes: fourBitSaving(model),
+      secondsOf: async (recompute) => (await forecastBatch(run, longest, recompute, times)).seconds,
     })
-    const workPerStep = meanWork(run, source, length, choice.recompute)
-    const { probe, power } = await measure(model, energy)
+    const { seconds: secondsPerStep, ...workPerStep } = await meanWork(run, source, length, choice.recompute, times)
+    // The ledger has sampled meanwhile.
+    const power = await measured.power
     const parameters = model.network.parameters()
     const cpu = model.device.name === 'cpu' ? describeCpu() : undefined
     // Energy never stops a run: where the provider fails the plan has a yearly factor, and says so.
@@ -90,6 +98,7 @@ export async function makePlan(request: PlanRequest): Promise<TrainingPlan> {
       memory: choice.memory,
       limitBytes,
       workPerStep,
+      secondsPerStep,
       probe,
       power,
       carbonFactor: carbon.factor,
@@ -134,56 +143,89 @@ function weightFormat(model: SwiftModel): string {
   return [...formats].join(' and ')
 }
 
-/** Work of a mean step: that of evenly spaced batches, scaled by tokens. */
-function meanWork(
+/** Work of a mean step: that of evenly spaced batches, scaled by tokens, and the update. */
+async function meanWork(
   run: MetaRun,
   source: BatchSource,
   length: RunLength,
   recompute: TrainingPlan['fields']['recompute'],
-): WorkForecast {
+  times: OpTimes,
+): Promise<TimedWork> {
   const count = Math.min(sampledBatches, source.batchesPerEpoch)
-  const total = { flops: 0, bytesMoved: 0, ops: 0, tokens: 0 }
+  const total = { flops: 0, bytesMoved: 0, ops: 0, seconds: 0, tokens: 0 }
+  let last: PackedBatch | undefined
+  let work: TimedWork | undefined
   for (let index = 0; index < count; index += 1) {
     const batch = source.batch({ epoch: 0, batchIndex: Math.floor((index * source.batchesPerEpoch) / count) })
-    const work = forecastWork(run, batch, recompute)
+    // Batches of the same form cost the same.
+    if (work === undefined || last === undefined || !haveSameForm(batch, last)) {
+      work = await forecastBatch(run, batch, recompute, times)
+    }
+    last = batch
     total.flops += work.flops
     total.bytesMoved += work.bytesMoved
     total.ops += work.ops
+    total.seconds += work.seconds
     total.tokens += batch.inputIds.length
   }
   const tokensPerStep = source.tokensPerEpoch / length.stepsPerEpoch
   const batchesPerStep = source.batchesPerEpoch / length.stepsPerEpoch
   const byTokens = tokensPerStep / Math.max(1, total.tokens)
+  const update = await forecastUpdate(run, worstBatch(1), times)
   return {
-    flops: total.flops * byTokens,
-    bytesMoved: total.bytesMoved * byTokens,
-    ops: (total.ops / Math.max(1, count)) * batchesPerStep,
+    flops: total.flops * byTokens + update.flops,
+    bytesMoved: total.bytesMoved * byTokens + update.bytesMoved,
+    ops: (total.ops / Math.max(1, count)) * batchesPerStep + update.ops,
+    seconds: total.seconds * byTokens + update.seconds,
   }
 }
 
-async function measure(
-  model: SwiftModel,
-  energy: RunEnergy,
-): Promise<{ readonly probe: MachineProbe; readonly power: PowerForecast | undefined }> {
-  const width = model.network.config.hiddenSize
+function haveSameForm(left: PackedBatch, right: PackedBatch): boolean {
+  return (
+    left.cuSeqlens.join() === right.cuSeqlens.join() &&
+    left.labels.every((label, index) => label < 0 === (right.labels[index] ?? -1) < 0)
+  )
+}
+
+interface Measured {
+  readonly probed: ProbedMachine
+  /** Power while it was probed: known once the ledger has taken its next sample. */
+  readonly power: Promise<PowerForecast | undefined>
+}
+
+async function measure({
+  model,
+  source,
+  energy,
+  probeMachine: probeWith = probeMachine,
+}: PlanRequest): Promise<Measured> {
+  const request: ProbeRequest = {
+    network: model.network,
+    trainables: model.trainables(),
+    tokens: Math.ceil(source.tokensPerEpoch / source.batchesPerEpoch),
+  }
   const { ledger } = energy
-  if (ledger === undefined) return { probe: await probeMachine(model.device, width), power: undefined }
+  if (ledger === undefined) return { probed: await probeWith(request), power: Promise.resolve(undefined) }
   const phase = ledger.phase('plan', { stream: model.device })
-  let probe: MachineProbe
+  let probed: ProbedMachine
   try {
-    probe = await probeMachine(model.device, width)
+    probed = await probeWith(request)
   } finally {
     phase.end()
   }
   await model.device.flush()
+  const power = powerOf(ledger, phase)
+  // A plan that is refused before it asks for the power must not end the process.
+  power.catch(() => undefined)
+  return { probed, power }
+}
+
+async function powerOf(ledger: Ledger, phase: Phase): Promise<PowerForecast> {
   const { active, idle, durationNanoseconds } = await ledger.settle(phase)
   const watts = (pick: (split: EnergySplit) => { readonly nanojoules: bigint } | undefined): number | undefined => {
     const parts = [pick(active), pick(idle)].filter((part) => part !== undefined)
     if (parts.length === 0 || durationNanoseconds === 0n) return undefined
     return Number(parts.reduce((sum, { nanojoules }) => sum + nanojoules, 0n)) / Number(durationNanoseconds)
   }
-  return {
-    probe,
-    power: { measuredWatts: watts(({ measured }) => measured), modelledWatts: watts(({ modelled }) => modelled) },
-  }
+  return { measuredWatts: watts(({ measured }) => measured), modelledWatts: watts(({ modelled }) => modelled) }
 }

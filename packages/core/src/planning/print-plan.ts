@@ -27,7 +27,8 @@ function machineRows({ fields }: TrainingPlan): Row[] {
     [
       'probed',
       `${formatFlops(probe.flopsPerSecond)}/s product, ${formatBytes(probe.bytesPerSecond)}/s stream, ` +
-        `${significant(probe.secondsPerOp * 1e6)} µs/op in ${formatDuration(probe.durationSeconds)}`,
+        `a layer over ${probe.layerTokens.join(' and ')} tokens, ${significant(probe.secondsPerOp * 1e6)} µs between ops ` +
+        `in ${formatDuration(probe.durationSeconds)}`,
     ],
   ]
 }

@@ -1,10 +1,11 @@
 import type { PackedBatch, RecomputePolicy } from '@swift/spec'
-import { RandomStream, type MemoryCategory } from '@swift/tensor'
+import { RandomStream, type Device, type MemoryCategory } from '@swift/tensor'
 import { RunEnergy } from '../energy/run-energy.ts'
 import { runMicroBatch, type LossModel } from '../training/micro-batch.ts'
 import { RunningSums } from '../training/running-sums.ts'
 import { clearGradients, type Trainable } from '../training/trainable.ts'
 import { applyUpdate, clip, type UpdateRule } from '../training/update.ts'
+import type { OpTimes, OpWork } from './op-times.ts'
 
 /** Memory of a run at its highest moment. */
 export interface MemoryForecast {
@@ -18,7 +19,7 @@ export interface MemoryForecast {
   readonly modelBytes: number
 }
 
-/** Counts of one micro-batch, forward and backward. */
+/** Counts of work. */
 export interface WorkForecast {
   /** Floating-point operations; a multiply-add is two. */
   readonly flops: number
@@ -26,6 +27,12 @@ export interface WorkForecast {
   readonly bytesMoved: number
   /** Ops called. */
   readonly ops: number
+}
+
+/** Counts of work with the time it takes. */
+export interface TimedWork extends WorkForecast {
+  /** Seconds, by the times of its ops. */
+  readonly seconds: number
 }
 
 /** A model on the `meta` device with what a step needs. */
@@ -86,16 +93,77 @@ export function forecastMemory(
   }
 }
 
-/** Counts of forward and backward of one batch. */
-export function forecastWork(run: MetaRun, batch: PackedBatch, recompute: RecomputePolicy): WorkForecast {
-  const { device } = run.model
-  device.resetStatistics()
+async function record(device: Device, body: () => void): Promise<readonly OpWork[]> {
+  await device.recordOps(true)
+  let ops: Promise<readonly OpWork[]>
   try {
-    runOnMeta(run, batch, recompute, 1)
-    const { flops, bytesMoved, ops } = device.statistics()
-    return { flops, bytesMoved, ops }
+    body()
+  } finally {
+    ops = device.recordOps(false)
+  }
+  return ops
+}
+
+/** Part of an op's declared work that the contents of a batch leave: the declaration sees shapes alone. */
+function shareOf({ name }: OpWork, batch: PackedBatch): number {
+  const tokens = Math.max(1, batch.inputIds.length)
+  if (name === 'attention' || name === 'attentionBackward') {
+    const { cuSeqlens } = batch
+    let pairs = 0
+    for (let index = 1; index < cuSeqlens.length; index += 1) {
+      pairs += ((cuSeqlens[index] ?? 0) - (cuSeqlens[index - 1] ?? 0)) ** 2
+    }
+    return Math.min(1, pairs / tokens ** 2)
+  }
+  if (name === 'linearCrossEntropy') return batch.labels.reduce((sum, label) => sum + (label < 0 ? 0 : 1), 0) / tokens
+  return 1
+}
+
+function timed(ops: readonly OpWork[], times: OpTimes, batch: PackedBatch): TimedWork {
+  const total = { flops: 0, bytesMoved: 0, ops: ops.length, seconds: 0 }
+  for (const op of ops) {
+    total.flops += op.flops
+    total.bytesMoved += op.bytes
+    total.seconds += times.secondsOf(op, batch.inputIds.length, shareOf(op, batch))
+  }
+  return total
+}
+
+/** Ops of forward and backward of one batch, in order. */
+export async function opsOfBatch(
+  run: MetaRun,
+  batch: PackedBatch,
+  recompute: RecomputePolicy,
+): Promise<readonly OpWork[]> {
+  try {
+    return await record(run.model.device, () => runOnMeta(run, batch, recompute, 1))
   } finally {
     clearGradients(run.trainables)
+  }
+}
+
+/** Counts and time of forward and backward of one batch. */
+export async function forecastBatch(
+  run: MetaRun,
+  batch: PackedBatch,
+  recompute: RecomputePolicy,
+  times: OpTimes,
+): Promise<TimedWork> {
+  return timed(await opsOfBatch(run, batch, recompute), times, batch)
+}
+
+/** Counts and time of clipping and update, which no batch changes. */
+export async function forecastUpdate(run: MetaRun, batch: PackedBatch, times: OpTimes): Promise<TimedWork> {
+  try {
+    runOnMeta(run, batch, 'none', 1)
+    const ops = await record(run.model.device, () => {
+      clip(run.trainables, run.rule.maxGradNorm)?.release()
+      applyUpdate(run.rule, run.trainables, 0, 1)
+    })
+    return timed(ops, times, batch)
+  } finally {
+    clearGradients(run.trainables)
+    releaseState(run.rule)
   }
 }
 

@@ -67,6 +67,8 @@ export interface TrainingPlanFields {
   readonly limitBytes: number
   /** Mean counts of one optimizer step. */
   readonly workPerStep: WorkForecast
+  /** Mean time of one optimizer step. */
+  readonly secondsPerStep: number
   /** What the times rest on. */
   readonly probe: MachineProbe
   /** What the joules rest on; undefined without a ledger. */
@@ -98,9 +100,7 @@ export class TrainingPlan {
 
   /** Forecast time of one optimizer step. */
   get secondsPerStep(): number {
-    const { workPerStep, probe } = this.fields
-    const { flops, bytesMoved, ops } = workPerStep
-    return flops / probe.flopsPerSecond + bytesMoved / probe.bytesPerSecond + ops * probe.secondsPerOp
+    return this.fields.secondsPerStep
   }
 
   /** Forecast time of all steps. */
@@ -135,7 +135,7 @@ export class TrainingPlan {
 
   /** Plain JSON: the fields and what follows from them. */
   toJSON(): object {
-    const { secondsPerStep, seconds, joules, carbonGrams } = this
-    return { ...this.fields, secondsPerStep, seconds, joules, carbonGrams }
+    const { seconds, joules, carbonGrams } = this
+    return { ...this.fields, seconds, joules, carbonGrams }
   }
 }

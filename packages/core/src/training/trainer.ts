@@ -325,6 +325,8 @@ export abstract class Trainer implements Disposable {
     await budget?.settle()
     await schedule?.settle()
     const peakBytes = model.device.statistics().peakBytes - Math.max(0, others)
+    // Whoever goes on with the model, such as a server, needs the memory of its tensors and not that of a step.
+    model.device.trim()
     const pausedMs = schedule?.pausedMs ?? 0
     return this.#finish(runFolder, reason, run, plan, peakBytes, pausedMs, resumed, energy, batches)
   }

@@ -18,6 +18,7 @@ import type { Placement } from './attention-layer.ts'
 import type { DecoderLayer, Stream } from './decoder-layer.ts'
 import type { DeviceBatch } from './device-batch.ts'
 import { KeyValueCache, type CacheOptions } from './key-value-cache.ts'
+import { excerptOf, type Excerpt, type ExcerptOptions } from './excerpt.ts'
 import type { Linear, RunState } from './linear.ts'
 
 /** The parts of a decoder. */
@@ -102,6 +103,11 @@ export class CausalLM implements Disposable {
       ...[mlp.gate, mlp.up, mlp.down].flatMap(parametersOf),
     ])
     return [table, ...body, finalNorm, ...(config.tiedHead ? [] : parametersOf(head))]
+  }
+
+  /** A short model over the same weights, for timing; see {@link Excerpt}. */
+  excerpt(options: ExcerptOptions): Excerpt {
+    return excerptOf(this.#parts, options, (parts) => new CausalLM(parts))
   }
 
   /** Final hidden states of a packed batch, normalised: [T, D]. */

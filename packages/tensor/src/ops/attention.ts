@@ -10,7 +10,8 @@ export interface RopeOptions {
 const ropeOp = defineOp<readonly [Tensor], { positions: Tensor; inverseFrequencies: Tensor; attentionScale: number }>({
   name: 'rope',
   forward: ([x], { positions, inverseFrequencies, attentionScale }, context) => {
-    context.save(positions, inverseFrequencies)
+    // Backward needs no x. A recipe of the rotated x is worth keeping where x itself is one, as behind a norm.
+    context.save(positions, inverseFrequencies, context.keepsRecipe(x) ? x : undefined)
     return x.device.run('rope', { x, positions, inverseFrequencies }, { attentionScale })[0] as Tensor
   },
   backward: (context, [dy], { attentionScale }) => {
@@ -18,6 +19,12 @@ const ropeOp = defineOp<readonly [Tensor], { positions: Tensor; inverseFrequenci
     const inputs = { x: dy, positions: context.saved(0), inverseFrequencies: context.saved(1) }
     return [dy.device.run('rope', inputs, { attentionScale, inverse: true })[0]]
   },
+  recompute: (context, { attentionScale }) => {
+    const x = context.saved(2)
+    const inputs = { x, positions: context.saved(0), inverseFrequencies: context.saved(1) }
+    return x.device.run('rope', inputs, { attentionScale })[0] as Tensor
+  },
+  recomputeNeeds: 2,
 })
 
 /**

@@ -15,13 +15,16 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub struct Places {
     #[cfg(target_os = "linux")]
     cores: Vec<AtomicUsize>,
+    /// Least time between two moves.
+    #[cfg(target_os = "linux")]
+    pause: Duration,
 }
 
 #[cfg(target_os = "linux")]
 impl Places {
     /// Places of `threads` threads, none seen yet.
     pub fn new(threads: usize) -> Self {
-        Self { cores: (0..threads).map(|_| AtomicUsize::new(usize::MAX)).collect() }
+        Self { cores: (0..threads).map(|_| AtomicUsize::new(usize::MAX)).collect(), pause: PAUSE }
     }
 
     /// Notes the core of the calling thread, which is thread `index`.
@@ -39,7 +42,7 @@ impl Places {
         if core == usize::MAX || !is_taken(core, &self.cores[..index]) {
             return;
         }
-        if moved.is_some_and(|moved| moved.elapsed() < PAUSE) {
+        if moved.is_some_and(|moved| moved.elapsed() < self.pause) {
             return;
         }
         *moved = Some(Instant::now());
@@ -83,6 +86,8 @@ impl Places {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::time::Duration;
+
     use super::Places;
 
     fn allowed_cores() -> usize {
@@ -114,7 +119,8 @@ mod tests {
 
     #[test]
     fn moves_are_paced() {
-        let places = Places::new(2);
+        // Longer than a busy machine can stop this thread between two calls.
+        let places = Places { pause: Duration::from_secs(3600), ..Places::new(2) };
         let mut moved = None;
         places.note(0);
         places.part(1, &mut moved);

@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod buffer_cache;
 pub mod cast;
 mod cores;
 pub mod cross_entropy;
@@ -45,11 +46,11 @@ use crate::error::{KernelError, Result};
 use crate::files::MappedFile;
 use crate::ops::OpDeclaration;
 use crate::shape::TensorSpec;
+use buffer_cache::BufferCache;
 use isa::Isa;
 use pool::Pool;
 use std::collections::HashMap;
 use std::sync::Arc;
-use storage::BufferCache;
 
 /// What every CPU kernel gets besides its operands.
 pub struct CpuContext {
@@ -119,9 +120,16 @@ impl Backend for CpuBackend {
     }
 
     fn release(&mut self, storage: CpuStorage) {
-        if let CpuStorage::Host(buffer) = storage {
-            self.cache.give(buffer);
+        match storage {
+            CpuStorage::Host(buffer) => self.cache.give(buffer),
+            // Of a weight that was quantized or copied, nobody reads the original again.
+            CpuStorage::Mapped { file, byte_offset, bytes } => file.leave(byte_offset, bytes),
+            CpuStorage::Quantized(_) => {}
         }
+    }
+
+    fn trim(&mut self) {
+        self.cache.trim();
     }
 
     fn upload(&mut self, spec: &TensorSpec, bytes: &[u8]) -> Result<CpuStorage> {

@@ -1,117 +1,14 @@
-//! Memory of CPU tensors: cached aligned buffers, mapped file regions, 4-bit weights.
+//! Memory of CPU tensors: owned buffers, mapped file regions, 4-bit weights.
 
+use super::buffer_cache::HostBuffer;
 use super::quant4::Quant4;
 use crate::backend::{Call, View};
 use crate::dtype::DType;
 use crate::error::{KernelError, Result};
 use crate::files::MappedFile;
 use half::{bf16, f16};
-use std::alloc::{Layout, alloc, dealloc};
 use std::cell::UnsafeCell;
-use std::collections::HashMap;
 use std::sync::Arc;
-
-/// Alignment of buffers: one cache line, one AVX-512 register.
-const ALIGNMENT: usize = 64;
-
-/// Freed buffers are kept up to this many bytes, or a quarter of the highest live bytes if more.
-const CACHE_FLOOR: usize = 64 << 20;
-
-/// A 64-byte aligned buffer.
-pub struct HostBuffer {
-    pointer: *mut u8,
-    bytes: usize,
-    capacity: usize,
-}
-
-// SAFETY: the buffer owns its memory; access is arranged by the single engine thread.
-unsafe impl Send for HostBuffer {}
-
-impl HostBuffer {
-    /// Start of the buffer.
-    pub fn pointer(&self) -> *mut u8 {
-        self.pointer
-    }
-
-    fn layout(capacity: usize) -> Layout {
-        Layout::from_size_align(capacity, ALIGNMENT).expect("sizes are checked before allocation")
-    }
-
-    fn new(bytes: usize, capacity: usize) -> Result<Self> {
-        // SAFETY: `capacity` is at least one alignment unit, so the layout is not empty.
-        let pointer = unsafe { alloc(Self::layout(capacity)) };
-        if pointer.is_null() {
-            return Err(KernelError::new(
-                "ERR_OUT_OF_MEMORY",
-                format!("the operating system refused {capacity} bytes"),
-            ));
-        }
-        Ok(Self { pointer, bytes, capacity })
-    }
-}
-
-impl Drop for HostBuffer {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with the same layout, freed once.
-        unsafe { dealloc(self.pointer, Self::layout(self.capacity)) };
-    }
-}
-
-/// Keeps freed buffers by size class, so that a steady step neither allocates nor faults pages in.
-#[derive(Default)]
-pub struct BufferCache {
-    free: HashMap<usize, Vec<HostBuffer>>,
-    cached: usize,
-    live: usize,
-    highest: usize,
-}
-
-impl BufferCache {
-    /// A buffer of `bytes` usable bytes with unspecified contents.
-    ///
-    /// # Errors
-    /// `ERR_OUT_OF_MEMORY`.
-    pub fn take(&mut self, bytes: usize) -> Result<HostBuffer> {
-        let capacity = size_class(bytes);
-        self.live += capacity;
-        self.highest = self.highest.max(self.live);
-        let mut buffer = match self.free.get_mut(&capacity).and_then(Vec::pop) {
-            Some(buffer) => {
-                self.cached -= capacity;
-                buffer
-            }
-            None => HostBuffer::new(bytes, capacity)?,
-        };
-        buffer.bytes = bytes;
-        if cfg!(debug_assertions) {
-            // SAFETY: the buffer is owned here and `capacity` bytes long; all-ones bytes are NaN as f32.
-            unsafe { std::ptr::write_bytes(buffer.pointer, 0xff, buffer.capacity) };
-        }
-        Ok(buffer)
-    }
-
-    /// Takes a buffer back.
-    pub fn give(&mut self, buffer: HostBuffer) {
-        self.live -= buffer.capacity;
-        let bound = CACHE_FLOOR.max(self.highest / 4);
-        if self.cached + buffer.capacity <= bound {
-            self.cached += buffer.capacity;
-            self.free.entry(buffer.capacity).or_default().push(buffer);
-        } else if buffer.capacity <= bound {
-            // Sizes have moved on: start over rather than search.
-            self.free.clear();
-            self.cached = buffer.capacity;
-            self.free.entry(buffer.capacity).or_default().push(buffer);
-        }
-    }
-}
-
-/// Rounds up to a multiple of one eighth of the next lower power of two: at most 12.5 % waste.
-fn size_class(bytes: usize) -> usize {
-    let bytes = bytes.max(ALIGNMENT);
-    let step = (1usize << (usize::BITS - 1 - bytes.leading_zeros())) / 8;
-    bytes.next_multiple_of(step.max(ALIGNMENT))
-}
 
 /// Memory of one CPU tensor.
 pub enum CpuStorage {
@@ -161,7 +58,7 @@ impl<'a> View<'a, CpuStorage> {
                 KernelError::dtype("read", format!("{} has no plain bytes; take its parts", self.spec))
             })?;
         let (pointer, available) = match self.storage {
-            CpuStorage::Host(buffer) => (buffer.pointer.cast_const(), buffer.bytes),
+            CpuStorage::Host(buffer) => (buffer.pointer().cast_const(), buffer.bytes()),
             CpuStorage::Mapped { file, byte_offset, bytes } => (file.bytes()[*byte_offset..].as_ptr(), *bytes),
             CpuStorage::Quantized(_) => {
                 return Err(KernelError::dtype("read", "a 4-bit weight has no plain bytes; take its parts"));
