@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 /// Bytes of one chunk of logits.
-pub const CHUNK_BYTES: usize = 16 << 20;
+pub const CHUNK_BYTES: usize = 4 << 20;
 /// Bytes of the hidden states of one block of rows.
 pub const BLOCK_BYTES: usize = 16 << 20;
 
