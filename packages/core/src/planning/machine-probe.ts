@@ -37,14 +37,15 @@ export interface ProbeRequest {
 const productRows = 256
 const productSeconds = 0.02
 const streamElements = 4 * 2 ** 20
-/** Time that the layer's recorded batches may take together, as far as it can be foreseen. */
+/** Time that a run of the layer may take, as far as it can be foreseen. */
 const layerSeconds = 0.06
 /** What small products reach of the probed one, guessed for choosing the batch. */
 const layerEfficiency = 0.6
-/** The longer of two probed batches is never shorter, and the other a fourth of it. */
+/** The longer of two probed batches is never shorter, and the other half of it: fewer rows take other kernels. */
 const leastTokens = 64
 const excerptVocabulary = 1024
-const mostRepeats = 5
+const leastRepeats = 2
+const mostRepeats = 8
 
 const unmetered = RunEnergy.none('the plan has a phase of its own')
 
@@ -57,7 +58,7 @@ async function secondsOf(device: Device, body: () => void): Promise<number> {
 }
 
 /**
- * Measures the machine in 0.1 to 0.2 s: a matrix product, an addition of 16 MiB tensors, and one layer of the model
+ * Measures the machine in 0.1 to 0.4 s: a matrix product, an addition of 16 MiB tensors, and one layer of the model
  * between embedding and head, forward and backward, with the time of every op. Where a whole batch takes too long, two
  * shorter ones are run, whose difference tells what a token costs and what an op costs by itself.
  */
@@ -126,7 +127,7 @@ export function layerBatches(tokens: number, secondsPerToken: number): readonly 
   const affordable = Math.floor(layerSeconds / Math.max(secondsPerToken, 1e-9))
   if (tokens <= Math.max(leastTokens, affordable)) return [tokens]
   const long = Math.min(tokens, Math.max(leastTokens, affordable))
-  return [Math.ceil(long / 4), long]
+  return [Math.ceil(long / 2), long]
 }
 
 async function probeLayer(
@@ -161,7 +162,7 @@ async function probeLayer(
   for (const length of longestFirst) {
     const batch = worstBatch(length)
     const affordable = layerSeconds / Math.max(1e-9, length * secondsPerToken)
-    const repeats = Math.min(mostRepeats, Math.max(1, Math.floor(affordable)))
+    const repeats = Math.min(mostRepeats, Math.max(leastRepeats, Math.floor(affordable)))
     await device.recordOps(true)
     const wall = await secondsOf(device, () => {
       for (let repeat = 0; repeat < repeats; repeat += 1) run(batch)

@@ -7,7 +7,7 @@ export type OpWork = Pick<OpTime, 'name' | 'operands' | 'flops' | 'bytes'>
 export interface ProbedOps {
   /** Tokens of the batch; the leading extent of what flows between the layers. */
   readonly tokens: number
-  /** Its ops, in any order; an op that ran several times counts by its median. */
+  /** Its ops, in any order; an op that ran several times counts by its shortest: the rest is start-up and other processes. */
   readonly ops: readonly (OpWork & Pick<OpTime, 'durationMs'>)[]
 }
 
@@ -50,13 +50,6 @@ function workOf({ flops, bytes }: OpWork): number {
   return flops > 0 ? flops : bytes
 }
 
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((left, right) => left - right)
-  const middle = sorted.length >> 1
-  const [low = 0, high = 0] = [sorted[middle - ((sorted.length + 1) % 2)], sorted[middle]]
-  return (low + high) / 2
-}
-
 /** Seconds on the line through probed points; beyond the last never more than in proportion, nor less than a fourth. */
 function secondsAt(points: readonly Point[], work: number): number {
   const last = points.at(-1) as Point
@@ -79,26 +72,23 @@ export class OpTimes {
 
   constructor(probed: readonly ProbedOps[], rates: GeneralRates) {
     this.#rates = rates
-    const found = new Map<string, { readonly name: string; readonly work: number; readonly times: number[] }[]>()
+    const found = new Map<string, { readonly name: string; readonly secondsByWork: Map<number, number> }>()
     for (const { tokens, ops } of probed) {
       for (const op of ops) {
         for (const key of new Set(keysOf(op, tokens))) {
-          const entries = found.get(key) ?? []
-          found.set(key, entries)
-          const work = workOf(op)
-          const same = entries.find((entry) => entry.work === work)
-          if (same === undefined) entries.push({ name: op.name, work, times: [op.durationMs / 1000] })
-          else same.times.push(op.durationMs / 1000)
+          const entry = found.get(key) ?? { name: op.name, secondsByWork: new Map<number, number>() }
+          found.set(key, entry)
+          const [work, seconds] = [workOf(op), op.durationMs / 1000]
+          entry.secondsByWork.set(work, Math.min(seconds, entry.secondsByWork.get(work) ?? seconds))
         }
       }
     }
-    for (const [key, entries] of found) {
-      const points = entries.map(({ work, times }) => ({ work, seconds: median(times) }))
+    for (const [key, { name, secondsByWork }] of found) {
+      const points = [...secondsByWork].map(([work, seconds]): Point => ({ work, seconds }))
       this.#byKey.set(
         key,
         points.toSorted((left, right) => left.work - right.work),
       )
-      const name = entries[0]?.name ?? ''
       this.#byName.set(name, [...(this.#byName.get(name) ?? []), ...points])
     }
   }

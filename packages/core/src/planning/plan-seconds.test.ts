@@ -108,8 +108,8 @@ describe('the time of a plan', () => {
 
   it('runs a whole batch where it is short, else two that fit the time', () => {
     expect(layerBatches(256, 1e-5)).toEqual([256])
-    expect(layerBatches(512, 5e-4)).toEqual([30, 120])
-    expect(layerBatches(512, 1)).toEqual([16, 64])
+    expect(layerBatches(512, 5e-4)).toEqual([60, 120])
+    expect(layerBatches(512, 1)).toEqual([32, 64])
     expect(layerBatches(40, 1)).toEqual([40])
   })
 })
