@@ -1,6 +1,6 @@
 //! Dot products of a few rows with 4-bit weights, decoded in registers.
 //!
-//! AVX2 and AVX-512 without BF16 compute in integers ([`super::few_rows_quant4_avx2`]); here is AVX-512 with BF16.
+//! What AVX2 and AVX-512 without BF16 do is in [`super::few_rows_quant4_avx2`]; here is AVX-512 with BF16.
 //!
 //! In bf16: 64 bytes hold 128 weights in 32 words of four; word j has weight 4j in its bits 4–7, 4j + 1 in 0–3, 4j + 2 in
 //! 12–15 and 4j + 3 in 8–11. So x is laid out as four vectors of every fourth value, and a shift and one table look-up
@@ -12,7 +12,7 @@
 
 use crate::cpu::gemm::buffer::WordBuffer;
 use crate::cpu::gemm::few_rows::{AHEAD, GROUP};
-use crate::cpu::gemm::few_rows_quant4_avx2 as integers;
+use crate::cpu::gemm::few_rows_quant4_avx2 as avx2;
 use crate::cpu::gemm::matrix::Matrix;
 use crate::cpu::isa::Isa;
 use crate::cpu::quant4::Quant4View;
@@ -28,7 +28,9 @@ pub enum Layout {
     Fourths,
     /// Per 32 values the even ones, then the odd ones, in f32.
     Halves,
-    /// Rounded to integers with a scale per 32 values ([`integers`]), whatever the compute dtype: closer than bf16.
+    /// In the order in which [`avx2`] decodes exact weights, in f32.
+    Exact,
+    /// Rounded to integers with a scale per 32 values ([`avx2`]) where the product is one in bf16: closer than bf16.
     Integers,
 }
 
@@ -41,7 +43,9 @@ impl Layout {
         match isa {
             Isa::Avx512Bf16 if rounds && block >= 64 && whole(block.max(STEP)) => Some(Self::Fourths),
             Isa::Avx512Bf16 if block >= 32 && whole(block) => Some(Self::Halves),
-            Isa::Avx2 | Isa::Avx512 if depth > 0 && whole(integers::STEP) => Some(Self::Integers),
+            Isa::Avx2 | Isa::Avx512 if depth > 0 && whole(avx2::STEP) => {
+                Some(if rounds { Self::Integers } else { Self::Exact })
+            }
             _ => None,
         }
     }
@@ -67,8 +71,8 @@ impl Quant4Rows<'_> {
     pub fn words(&self, rows: usize) -> usize {
         match self.layout {
             Layout::Fourths => rows * self.depth / 2,
-            Layout::Halves => rows * self.depth,
-            Layout::Integers => rows * self.depth / integers::STEP * integers::STEP_WORDS,
+            Layout::Halves | Layout::Exact => rows * self.depth,
+            Layout::Integers => rows * self.depth / avx2::STEP * avx2::STEP_WORDS,
         }
     }
 
@@ -80,7 +84,8 @@ impl Quant4Rows<'_> {
             // SAFETY: the layout is chosen only where the instruction set was detected; extents as asserted.
             Layout::Fourths => unsafe { lay_out_fourths(x, target) },
             // SAFETY: as above.
-            Layout::Integers => unsafe { integers::lay_out(x, target) },
+            Layout::Integers => unsafe { avx2::lay_out(x, target) },
+            Layout::Exact => avx2::lay_out_exact(x, target),
             Layout::Halves => {
                 for (from, to) in x.chunks_exact(32).zip(target.chunks_exact_mut(32)) {
                     for index in 0..16 {
@@ -102,8 +107,10 @@ impl Quant4Rows<'_> {
         let (rows, words) = (sums.len() / count, self.words(1));
         assert_eq!((sums.len(), x.len()), (rows * count, rows * words));
         assert!(first + (count - 1) * stride + depth <= view.len());
-        if self.layout == Layout::Integers {
-            return self.in_integers(first, count, x, scales, sums);
+        match self.layout {
+            Layout::Exact => return self.avx2::<true>(first, count, x, scales, sums),
+            Layout::Integers => return self.avx2::<false>(first, count, x, scales, sums),
+            Layout::Fourths | Layout::Halves => {}
         }
         assert!(first.is_multiple_of(view.block()));
         let blocks = ((count - 1) * stride + depth) / view.block();
@@ -126,10 +133,17 @@ impl Quant4Rows<'_> {
     }
 
     /// As [`Self::dots`], after its checks.
-    fn in_integers(&self, first: usize, count: usize, x: &[u32], scales: &mut WordBuffer, sums: &mut [f32]) {
+    fn avx2<const EXACT: bool>(
+        &self,
+        first: usize,
+        count: usize,
+        x: &[u32],
+        scales: &mut WordBuffer,
+        sums: &mut [f32],
+    ) {
         let Self { view, depth, stride, .. } = *self;
         let (rows, words) = (sums.len() / count, self.words(1));
-        let span = integers::Span { view, first, count, stride, depth };
+        let span = avx2::Span { view, first, count, stride, depth };
         for (group, x) in x.chunks(GROUP * words).enumerate() {
             let at = |row: usize| x[row * words..(row + 1) * words].as_ptr();
             let sums = sums[group * GROUP..].as_mut_ptr();
@@ -137,10 +151,10 @@ impl Quant4Rows<'_> {
             // weights and sums exist as the caller asserted.
             unsafe {
                 match x.len() / words {
-                    1 => integers::dots(span, [at(0)], scales, sums, rows),
-                    2 => integers::dots(span, [at(0), at(1)], scales, sums, rows),
-                    3 => integers::dots(span, [at(0), at(1), at(2)], scales, sums, rows),
-                    _ => integers::dots(span, [at(0), at(1), at(2), at(3)], scales, sums, rows),
+                    1 => avx2::dots::<1, EXACT>(span, [at(0)], scales, sums, rows),
+                    2 => avx2::dots::<2, EXACT>(span, [at(0), at(1)], scales, sums, rows),
+                    3 => avx2::dots::<3, EXACT>(span, [at(0), at(1), at(2)], scales, sums, rows),
+                    _ => avx2::dots::<4, EXACT>(span, [at(0), at(1), at(2), at(3)], scales, sums, rows),
                 }
             }
         }
@@ -154,7 +168,7 @@ impl Quant4Rows<'_> {
             match self.layout {
                 Layout::Fourths => fourths(self, span, x),
                 Layout::Halves => halves(self, span, x),
-                Layout::Integers => unreachable!("computed elsewhere"),
+                Layout::Exact | Layout::Integers => unreachable!("computed elsewhere"),
             }
         }
     }

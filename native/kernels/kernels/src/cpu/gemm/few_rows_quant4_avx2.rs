@@ -1,6 +1,11 @@
-//! Dot products of a few rows with 4-bit weights in 16-bit integers (AVX2).
+//! Dot products of a few rows with 4-bit weights on AVX2: exact weights where the product is one in f32, 16-bit integers
+//! where it may round.
 //!
-//! AVX2 has no table of 16 floats, but a table of 16 bytes: two `vpshufb` look up both bytes of 16-bit codebook values,
+//! *Exact.* Four `vpshufb` look up the four bytes of f32 codebook values, and unpacking puts them together: 24 shuffles
+//! for 64 weights, at two a cycle. x is laid out as the vectors come out ([`lay_out_exact`]); a block is summed with the
+//! codebook's values, and one multiply-add brings it to size.
+//!
+//! *Integers.* AVX2 has no table of 16 floats, but a table of 16 bytes: two `vpshufb` look up both bytes of 16-bit codebook values,
 //! and `vpmaddwd` multiplies and adds them in pairs. For that x is rounded to 15-bit integers with a scale per [`PART`]
 //! values; sums of a part are exact, and one multiply-add in f32 brings them to size. Both factors are integers of at
 //! most [`LARGEST`], so that a lane, which adds eight products, stays below 8 · 16383² < 2^31.
@@ -22,8 +27,11 @@ use std::arch::x86_64::*;
 /// Weights that one step decodes.
 pub const STEP: usize = 64;
 
-/// 32-bit words of x laid out per step.
+/// 32-bit words of x laid out per step, in integers.
 pub const STEP_WORDS: usize = 40;
+
+/// 32-bit words of x laid out per step, in f32.
+pub const EXACT_WORDS: usize = STEP;
 
 /// Values of x that share a scale.
 pub const PART: usize = 32;
@@ -49,7 +57,21 @@ pub struct Span<'a> {
     pub depth: usize,
 }
 
-/// Lays rows of x out. A part with NaN or infinity gets NaN as its scale.
+/// Lays rows of x out for exact weights. A vector of eight decoded weights holds every second one of eight, then those 32
+/// behind them; per 64 values the four vectors of the even ones come first.
+pub fn lay_out_exact(x: &[f32], target: &mut [u32]) {
+    for (from, to) in x.chunks_exact(STEP).zip(target.chunks_exact_mut(EXACT_WORDS)) {
+        for (vector, to) in to.chunks_exact_mut(8).enumerate() {
+            let first = vector / 4 + vector % 4 * 8;
+            for index in 0..4 {
+                to[index] = from[first + 2 * index].to_bits();
+                to[4 + index] = from[32 + first + 2 * index].to_bits();
+            }
+        }
+    }
+}
+
+/// Lays rows of x out in integers. A part with NaN or infinity gets NaN as its scale.
 ///
 /// # Safety
 /// AVX2 must be present, `x` be whole steps and `target` hold [`STEP_WORDS`] for each.
@@ -116,14 +138,20 @@ fn horizontal_max(a: __m256) -> f32 {
     _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
 }
 
-/// Low and high bytes of the codebook in integers, in both halves of a register.
+/// Bytes of the codebook, the lowest first, each in both halves of a register: all four of f32, or two of integers.
 #[target_feature(enable = "avx2,fma")]
-fn tables(values: &[f32; 16]) -> [__m256i; 2] {
-    let integers = values.map(|value| (value * LARGEST).round_ties_even() as i16);
-    let (low, high) = (integers.map(|value| value as u8), integers.map(|value| (value >> 8) as u8));
-    // SAFETY: 16 bytes each.
-    let (low, high) = unsafe { (_mm_loadu_si128(low.as_ptr().cast()), _mm_loadu_si128(high.as_ptr().cast())) };
-    [_mm256_broadcastsi128_si256(low), _mm256_broadcastsi128_si256(high)]
+fn tables<const EXACT: bool>(values: &[f32; 16]) -> [__m256i; 4] {
+    let words = values.map(|value| match EXACT {
+        true => value.to_bits(),
+        false => u32::from((value * LARGEST).round_ties_even() as i16 as u16),
+    });
+    let mut tables = [_mm256_setzero_si256(); 4];
+    for (byte, table) in tables.iter_mut().enumerate() {
+        let bytes = words.map(|word| word.to_le_bytes()[byte]);
+        // SAFETY: 16 bytes.
+        *table = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) });
+    }
+    tables
 }
 
 /// Writes the dot products of the span with `M` rows of x, those of one weight row `rows` apart from the next's. `scales`
@@ -131,8 +159,8 @@ fn tables(values: &[f32; 16]) -> [__m256i; 2] {
 ///
 /// # Safety
 /// AVX2 and FMA must be present; the first weight, K and stride be whole steps; blocks be of 32 or more; weights and sums
-/// exist, and each row of x hold K values laid out by [`lay_out`].
-pub unsafe fn dots<const M: usize>(
+/// exist, and each row of x hold K values laid out by [`lay_out_exact`] where `EXACT`, else by [`lay_out`].
+pub unsafe fn dots<const M: usize, const EXACT: bool>(
     span: Span<'_>,
     x: [*const u32; M],
     scales: &mut WordBuffer,
@@ -147,15 +175,15 @@ pub unsafe fn dots<const M: usize>(
     // SAFETY: by the caller.
     unsafe {
         match per_step {
-            1 => in_integers::<M, false>(span, x, scales, together, sums, rows),
-            _ => in_integers::<M, true>(span, x, scales, together, sums, rows),
+            1 => all_rows::<M, EXACT, false>(span, x, scales, together, sums, rows),
+            _ => all_rows::<M, EXACT, true>(span, x, scales, together, sums, rows),
         }
     }
 }
 
 /// `SPLIT`: each half of a step is a block of its own. `scales` holds those of `together` weight rows, per step or half.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn in_integers<const M: usize, const SPLIT: bool>(
+unsafe fn all_rows<const M: usize, const EXACT: bool, const SPLIT: bool>(
     span: Span<'_>,
     x: [*const u32; M],
     scales: &mut [f32],
@@ -165,7 +193,8 @@ unsafe fn in_integers<const M: usize, const SPLIT: bool>(
 ) {
     let Span { view, first, count, stride, depth } = span;
     let codes = view.codes()[first / 2..].as_ptr();
-    let tables = tables(view.values());
+    let tables = tables::<EXACT>(view.values());
+    let words = if EXACT { EXACT_WORDS } else { STEP_WORDS };
     let mut reader = ScaleReader::new(view);
     let per_step = if SPLIT { 2 } else { 1 };
     let per_row = depth / STEP * per_step;
@@ -181,13 +210,13 @@ unsafe fn in_integers<const M: usize, const SPLIT: bool>(
                 for _ in 0..depth / (2 * STEP) {
                     // Two steps are one line of codes.
                     _mm_prefetch::<_MM_HINT_T0>(at.codes.wrapping_add(AHEAD).cast());
-                    sums = step::<M, SPLIT>(at, tables, sums);
-                    at = at.after(per_step);
-                    sums = step::<M, SPLIT>(at, tables, sums);
-                    at = at.after(per_step);
+                    sums = step::<M, EXACT, SPLIT>(at, tables, sums);
+                    at = at.after(per_step, words);
+                    sums = step::<M, EXACT, SPLIT>(at, tables, sums);
+                    at = at.after(per_step, words);
                 }
                 if depth % (2 * STEP) > 0 {
-                    sums = step::<M, SPLIT>(at, tables, sums);
+                    sums = step::<M, EXACT, SPLIT>(at, tables, sums);
                 }
             }
             for m in 0..M {
@@ -209,11 +238,11 @@ struct Position<const M: usize> {
 impl<const M: usize> Position<M> {
     /// One step on.
     #[inline(always)]
-    fn after(mut self, scales: usize) -> Self {
+    fn after(mut self, scales: usize, words: usize) -> Self {
         self.codes = self.codes.wrapping_add(STEP / 2);
         self.scales = self.scales.wrapping_add(scales);
         for x in &mut self.x {
-            *x = x.wrapping_add(STEP_WORDS);
+            *x = x.wrapping_add(words);
         }
         self
     }
@@ -225,9 +254,9 @@ impl<const M: usize> Position<M> {
 /// AVX2 and FMA must be present, and a step of codes, scales and rows of x be readable.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn step<const M: usize, const SPLIT: bool>(
+unsafe fn step<const M: usize, const EXACT: bool, const SPLIT: bool>(
     at: Position<M>,
-    [low, high]: [__m256i; 2],
+    tables: [__m256i; 4],
     mut sums: [__m256; M],
 ) -> [__m256; M] {
     let nibble = _mm256_set1_epi8(15);
@@ -241,6 +270,21 @@ unsafe fn step<const M: usize, const SPLIT: bool>(
         let bytes = _mm256_loadu_si256(at.codes.cast());
         let even = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), nibble);
         let odd = _mm256_and_si256(bytes, nibble);
+        if EXACT {
+            let (even, odd) = (decode_exactly(tables, even), decode_exactly(tables, odd));
+            for m in 0..M {
+                let x = at.x[m].cast::<f32>();
+                let mut front = _mm256_mul_ps(even[0], _mm256_loadu_ps(x));
+                let mut back = _mm256_mul_ps(odd[0], _mm256_loadu_ps(x.add(32)));
+                for vector in 1..4 {
+                    front = _mm256_fmadd_ps(even[vector], _mm256_loadu_ps(x.add(8 * vector)), front);
+                    back = _mm256_fmadd_ps(odd[vector], _mm256_loadu_ps(x.add(32 + 8 * vector)), back);
+                }
+                sums[m] = _mm256_fmadd_ps(_mm256_add_ps(front, back), absmax, sums[m]);
+            }
+            return sums;
+        }
+        let [low, high, ..] = tables;
         let (even_low, even_high) = (_mm256_shuffle_epi8(low, even), _mm256_shuffle_epi8(high, even));
         let (odd_low, odd_high) = (_mm256_shuffle_epi8(low, odd), _mm256_shuffle_epi8(high, odd));
         let weights = [
@@ -266,6 +310,24 @@ unsafe fn step<const M: usize, const SPLIT: bool>(
     sums
 }
 
+/// The codebook's values of 32 codes, four of each half of the register to a vector.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn decode_exactly(tables: [__m256i; 4], codes: __m256i) -> [__m256; 4] {
+    let first = _mm256_shuffle_epi8(tables[0], codes);
+    let second = _mm256_shuffle_epi8(tables[1], codes);
+    let third = _mm256_shuffle_epi8(tables[2], codes);
+    let fourth = _mm256_shuffle_epi8(tables[3], codes);
+    let (low, low_behind) = (_mm256_unpacklo_epi8(first, second), _mm256_unpackhi_epi8(first, second));
+    let (high, high_behind) = (_mm256_unpacklo_epi8(third, fourth), _mm256_unpackhi_epi8(third, fourth));
+    [
+        _mm256_castsi256_ps(_mm256_unpacklo_epi16(low, high)),
+        _mm256_castsi256_ps(_mm256_unpackhi_epi16(low, high)),
+        _mm256_castsi256_ps(_mm256_unpacklo_epi16(low_behind, high_behind)),
+        _mm256_castsi256_ps(_mm256_unpackhi_epi16(low_behind, high_behind)),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,7 +341,7 @@ mod tests {
     fn product(weight: &Quant4, x: &[f32], rows: usize, columns: usize) -> Vec<f32> {
         let depth = x.len() / rows;
         let mut c = vec![f32::NAN; rows * columns];
-        let gemm = Gemm::new(Pool::global(), Isa::Avx2, ComputeDtype::F32);
+        let gemm = Gemm::new(Pool::global(), Isa::Avx2, ComputeDtype::Bf16);
         let owned = Owned::Quant4(weight.clone());
         let weight = Matrix::new(owned.elements(), columns, depth);
         few_rows(&gemm, &Matrix::f32(x, rows, depth), &weight, 1.0, Start::Overwrite, &mut c);
