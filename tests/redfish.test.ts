@@ -264,6 +264,19 @@ describe('a management controller through Redfish', () => {
     const { url } = server
     await server[Symbol.asyncDispose]()
     expect(await reasonOf({ url, timeoutMs: 500 })).toContain('ERR_ENERGY_REDFISH_UNREACHABLE')
+    // What stands in for a controller that was named does not do so silently.
+    const events: LedgerEvent[] = []
+    const onEvent = (event: LedgerEvent): void => void events.push(event)
+    const ledger = await Ledger.open(folder(), options(tree, { url, timeoutMs: 500 }, { onEvent }))
+    await ledger.close()
+    expect(events.filter(({ code }) => code === 'WARN_ENERGY_REDFISH_UNAVAILABLE')).toMatchObject([
+      { message: expect.stringContaining('ERR_ENERGY_REDFISH_UNREACHABLE') },
+    ])
+    const env = { SWIFT_POWERCAP_ROOT: tree.root }
+    const words = ['energy', 'run', '--redfish', url, '--out', join(folder(), 'run'), '--', 'true']
+    const { code: exit, stderr } = await runSwift(words, { env })
+    expect(exit).toBe(0)
+    expect(stderr).toContain('WARN_ENERGY_REDFISH_UNAVAILABLE')
     for (const [redfish, code] of [
       [{ url: 'https://root:hunter2@bmc' }, 'ERR_ENERGY_REDFISH_OPTION'],
       [{ url: 'http://10.0.0.7', user: 'root', password: 'hunter2' }, 'ERR_ENERGY_REDFISH_PLAIN'],

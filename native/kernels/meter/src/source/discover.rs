@@ -95,11 +95,22 @@ fn why_no_counter(scope: Scope, descriptors: &[SourceDescriptor]) -> String {
     )
 }
 
+/// A controller that was named and measures nothing: what stands in for it must not do so silently.
+fn not_measured(code: &'static str, descriptors: &[SourceDescriptor]) -> Option<(&'static str, String)> {
+    let reasons: Vec<String> = descriptors.iter().map(|source| format!("{}: {}", source.id, source.reason)).collect();
+    let message =
+        "the management controller that was asked for measures nothing here, other sources or models stand in";
+    (!reasons.is_empty()).then(|| (code, format!("{message}; {}", reasons.join("; "))))
+}
+
 /// The server's own readings, from its management controller: through the kernel's device, and through the network.
 fn open_controllers(options: &DiscoverOptions, is_system: bool, warnings: &mut Vec<(&'static str, String)>) -> Opened {
     let named = options.ipmi_device.clone().or_else(|| std::env::var_os("SWIFT_IPMI_DEVICE").map(PathBuf::from));
     let controllers = if named.is_some() || is_system { ipmi::controllers(named.as_deref()) } else { Vec::new() };
     let (mut descriptors, mut open) = open_all(controllers, |one| one.descriptor.clone(), ipmi::open);
+    if named.is_some() && open.is_empty() {
+        warnings.extend(not_measured("WARN_ENERGY_IPMI_UNAVAILABLE", &descriptors));
+    }
     let access = options.redfish.with_environment(|name| std::env::var(name).ok());
     if redfish::is_insecure(&access) {
         let message = "the management controller's certificate is NOT checked: anyone in the network between can take the password and make up the joules. Pin it with the option fingerprint (SWIFT_REDFISH_FINGERPRINT) instead of insecure (SWIFT_REDFISH_INSECURE)";
@@ -107,6 +118,9 @@ fn open_controllers(options: &DiscoverOptions, is_system: bool, warnings: &mut V
     }
     let found = redfish::chassis(&access, &this_machine());
     let (more, opened) = open_all(found, |one| one.descriptor.clone(), redfish::open);
+    if opened.is_empty() {
+        warnings.extend(not_measured("WARN_ENERGY_REDFISH_UNAVAILABLE", &more));
+    }
     descriptors.extend(more);
     open.extend(opened);
     (descriptors, open)
