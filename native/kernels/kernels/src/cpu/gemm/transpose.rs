@@ -123,6 +123,29 @@ fn low_bits(count: usize) -> u16 {
     if count >= 16 { u16::MAX } else { (1 << count) - 1 }
 }
 
+/// Eight vectors with their rows as columns.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn turn_8x8(mut r: [__m256; 8]) -> [__m256; 8] {
+    let mut t = [_mm256_setzero_ps(); 8];
+    for i in 0..4 {
+        t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+    for i in 0..2 {
+        r[4 * i] = _mm256_shuffle_ps::<0x44>(t[4 * i], t[4 * i + 2]);
+        r[4 * i + 1] = _mm256_shuffle_ps::<0xee>(t[4 * i], t[4 * i + 2]);
+        r[4 * i + 2] = _mm256_shuffle_ps::<0x44>(t[4 * i + 1], t[4 * i + 3]);
+        r[4 * i + 3] = _mm256_shuffle_ps::<0xee>(t[4 * i + 1], t[4 * i + 3]);
+    }
+    for j in 0..4 {
+        t[j] = _mm256_permute2f128_ps::<0x20>(r[j], r[4 + j]);
+        t[4 + j] = _mm256_permute2f128_ps::<0x31>(r[j], r[4 + j]);
+    }
+    t
+}
+
 /// # Safety
 /// As [`transpose`].
 #[cfg(target_arch = "x86_64")]
@@ -137,7 +160,6 @@ unsafe fn transpose_avx2(job: Transpose) {
         let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(stored as i32), lanes);
         for word in (0..whole).step_by(8) {
             let mut r = [_mm256_setzero_ps(); 8];
-            let mut t = [_mm256_setzero_ps(); 8];
             // SAFETY: lane `group + i < lanes` and 8 words from `word` exist; stores stop at the last written lane,
             // or, where a panel is narrower than a vector, at lanes of later words, inside the panel.
             unsafe {
@@ -147,21 +169,7 @@ unsafe fn transpose_avx2(job: Transpose) {
                         r[i] = _mm256_loadu_ps(base.add((group + i) * job.stride_bytes).cast());
                     }
                 }
-                for i in 0..4 {
-                    t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-                    t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-                }
-                for i in 0..2 {
-                    r[4 * i] = _mm256_shuffle_ps::<0x44>(t[4 * i], t[4 * i + 2]);
-                    r[4 * i + 1] = _mm256_shuffle_ps::<0xee>(t[4 * i], t[4 * i + 2]);
-                    r[4 * i + 2] = _mm256_shuffle_ps::<0x44>(t[4 * i + 1], t[4 * i + 3]);
-                    r[4 * i + 3] = _mm256_shuffle_ps::<0xee>(t[4 * i + 1], t[4 * i + 3]);
-                }
-                for j in 0..4 {
-                    t[j] = _mm256_permute2f128_ps::<0x20>(r[j], r[4 + j]);
-                    t[4 + j] = _mm256_permute2f128_ps::<0x31>(r[j], r[4 + j]);
-                }
-                for (i, value) in t.iter().enumerate() {
+                for (i, value) in turn_8x8(r).iter().enumerate() {
                     let target = job.target.add((word + i) * job.width + group).cast::<f32>();
                     // What a narrow panel's full store writes too much is the next step, which follows; masked
                     // stores take a dozen cycles on many processors.

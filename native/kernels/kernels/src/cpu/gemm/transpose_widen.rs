@@ -1,6 +1,6 @@
 //! Transposes rows of bf16 ("lanes") into panels of f32 without a row-major copy between: AVX2.
 
-use crate::cpu::gemm::transpose::Transpose;
+use crate::cpu::gemm::transpose::{Transpose, turn_8x8};
 use std::arch::x86_64::*;
 
 /// `target[word * width + lane] = f32(source[lane][word])`; lanes from `lanes` to `written` become zero. `words` counts
@@ -15,7 +15,6 @@ pub unsafe fn transpose_widened(job: Transpose) {
         let present = job.lanes.saturating_sub(group).min(8);
         for word in (0..whole).step_by(8) {
             let mut r = [_mm256_setzero_ps(); 8];
-            let mut t = [_mm256_setzero_ps(); 8];
             // SAFETY: lane `group + i < lanes` and 8 values from `word` exist; prefetches may point anywhere.
             unsafe {
                 let base = job.source.add(2 * word).wrapping_add(group * job.stride_bytes);
@@ -31,22 +30,8 @@ pub unsafe fn transpose_widened(job: Transpose) {
                         r[i] = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)));
                     }
                 }
-                for i in 0..4 {
-                    t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-                    t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-                }
-                for i in 0..2 {
-                    r[4 * i] = _mm256_shuffle_ps::<0x44>(t[4 * i], t[4 * i + 2]);
-                    r[4 * i + 1] = _mm256_shuffle_ps::<0xee>(t[4 * i], t[4 * i + 2]);
-                    r[4 * i + 2] = _mm256_shuffle_ps::<0x44>(t[4 * i + 1], t[4 * i + 3]);
-                    r[4 * i + 3] = _mm256_shuffle_ps::<0xee>(t[4 * i + 1], t[4 * i + 3]);
-                }
-                for j in 0..4 {
-                    t[j] = _mm256_permute2f128_ps::<0x20>(r[j], r[4 + j]);
-                    t[4 + j] = _mm256_permute2f128_ps::<0x31>(r[j], r[4 + j]);
-                }
                 let target = job.target.add(word * job.width + group).cast::<f32>();
-                for (i, value) in t.iter().enumerate() {
+                for (i, value) in turn_8x8(r).iter().enumerate() {
                     _mm256_storeu_ps(target.add(i * job.width), *value);
                 }
             }

@@ -2,6 +2,7 @@
 
 pub mod accuracy;
 pub mod counter_track;
+pub mod descriptor;
 pub mod pace;
 pub mod polled;
 pub mod power_track;

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::bmc::accuracy;
+use super::bmc::descriptor::server_power;
 use super::bmc::pace::{Outcome, PollPace};
 use super::bmc::polled::{PolledReader, Polling};
 use super::bmc::power_track::{PowerReading, PowerTrack};
-use super::descriptor::{Provenance, Scope, SourceDescriptor, SourceKind, SourceState};
+use super::descriptor::{SourceDescriptor, SourceKind, SourceState};
 use super::{Attribution, OpenSource, RawReading, integrate};
 use crate::clock::monotonic_nanoseconds;
 use crate::counter::WrappingCounter;
@@ -68,19 +69,7 @@ fn read(transport: &mut dyn Transport) -> Result<Result<dcmi::PowerReading, Refu
 
 /// Ask a controller once whether it tells its power.
 pub fn ask(name: &str, opened: Result<Box<dyn Transport>, String>) -> Controller {
-    let mut descriptor = SourceDescriptor {
-        id: "ipmi:dcmi".to_owned(),
-        kind: SourceKind::Ipmi,
-        scope: Scope::Wall,
-        label: "server power (IPMI DCMI)".to_owned(),
-        parent: None,
-        provenance: Provenance::IntegratedPower,
-        state: SourceState::Unavailable,
-        reason: String::new(),
-        method: String::new(),
-        uncertainty_permille: accuracy::default_permille(None),
-        modulus_nanojoules: None,
-    };
+    let mut descriptor = server_power("ipmi:dcmi".to_owned(), SourceKind::Ipmi, "server power (IPMI DCMI)");
     let answer = opened.and_then(|mut transport| {
         let mut last = String::new();
         for _ in 0..TRIES {
@@ -159,6 +148,7 @@ pub fn open(controller: Controller) -> Result<OpenSource, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::{Provenance, Scope};
 
     /// Answers in order, the last one for ever.
     struct Recorded(Vec<Result<Vec<u8>, String>>);

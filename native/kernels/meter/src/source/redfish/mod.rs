@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::bmc::accuracy;
 use super::bmc::counter_track::CounterTrack;
+use super::bmc::descriptor::server_power;
 use super::bmc::pace::{Outcome, PollPace};
 use super::bmc::polled::{PolledReader, Polling};
 use super::bmc::power_track::{PowerReading, PowerTrack};
@@ -48,19 +49,7 @@ struct Number {
 }
 
 fn blank(id: String) -> SourceDescriptor {
-    SourceDescriptor {
-        id,
-        kind: SourceKind::Redfish,
-        scope: Scope::Wall,
-        label: "server power (Redfish)".to_owned(),
-        parent: None,
-        provenance: Provenance::IntegratedPower,
-        state: SourceState::Unavailable,
-        reason: String::new(),
-        method: String::new(),
-        uncertainty_permille: accuracy::default_permille(None),
-        modulus_nanojoules: None,
-    }
+    server_power(id, SourceKind::Redfish, "server power (Redfish)")
 }
 
 /// Whether the options ask not to check certificates: to be said loudly.
