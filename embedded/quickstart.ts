@@ -2,6 +2,7 @@
  * The quickstart: asks the embedded base model the held-out questions, fine-tunes it with QLoRA, asks again and shows
  * both answers. Further options go to `swift sft`. Exits with 1 when the scores are not what the README promises.
  */
+import { existsSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { parseArgs } from 'node:util'
 import { main } from '@swift/cli'
@@ -21,8 +22,8 @@ const promised = { before: 0.1, after: 0.9 }
 
 const percent = (fraction: number): string => `${(100 * fraction).toFixed(1)} %`
 
-async function ask(options: SwiftModelOptions): Promise<ExactMatchResult> {
-  using model = await SwiftModel.fromPretrained(paths.model, { plugins: [qlora], loadIn4bit: true, ...options })
+async function ask(folder: string, options: SwiftModelOptions): Promise<ExactMatchResult> {
+  using model = await SwiftModel.fromPretrained(folder, { plugins: [qlora], ...options })
   return await evaluateExactMatch(model, paths.heldOut, { maxNewTokens: 24 })
 }
 
@@ -50,7 +51,7 @@ const { values: given } = parseArgs({
 const outputDir = typeof given['output-dir'] === 'string' ? given['output-dir'] : await freeRunFolder()
 
 console.log('Asking the base model, in 4 bits, the held-out questions …')
-const before = await ask({})
+const before = await ask(paths.model, { loadIn4bit: true })
 console.log(`exact match before: ${percent(before.exactMatch)} (${before.correct} of ${before.total})\n`)
 
 const settings: Readonly<Record<string, string | number>> = {
@@ -76,9 +77,12 @@ const words = Object.entries(settings).flatMap(([name, value]) => (isGiven(name)
 const code = await main(['sft', ...words, ...passedOn])
 if (code !== 0) process.exit(code)
 
-const adapter = (await listCheckpoints(outputDir)).at(-1)?.path
-if (adapter === undefined) throw new Error(`${outputDir} holds no checkpoint although the training ended well`)
-const after = await ask({ adapter })
+const checkpoint = (await listCheckpoints(outputDir)).at(-1)?.path
+if (checkpoint === undefined) throw new Error(`${outputDir} holds no checkpoint although the training ended well`)
+// The checkpoint of a full fine-tune is a model of its own.
+const after = existsSync(join(checkpoint, 'adapter_config.json'))
+  ? await ask(paths.model, { loadIn4bit: true, adapter: checkpoint })
+  : await ask(checkpoint, {})
 console.log('\nHeld-out questions, before and after:')
 showSamples(before, after, 6)
 console.log(
