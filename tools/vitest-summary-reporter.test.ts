@@ -26,7 +26,7 @@ it('tells passes, failures and skips apart, and takes no skip without a reason',
   expect(summary.skipped).toEqual([{ name: `${name} skips with a reason`, reason: 'no such device here' }])
   expect(summary.failures.toSorted()).toEqual([
     'tools/__fixtures__/reporter/does-not-load.test.ts: this file does not load',
-    `${name} fails`,
+    `${name} fails: expected 1 to be 2 // Object.is equality`,
     `${name} is not written: skipped without a reason`,
     `${name} skips silently: skipped without a reason`,
   ])

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { relative } from 'node:path'
-import type { Reporter, SerializedError, TestCase, TestModule } from 'vitest/node'
+import { stripVTControlCharacters } from 'node:util'
+import type { Reporter, SerializedError, TestCase, TestError, TestModule } from 'vitest/node'
 import { repositoryRoot } from './repository-root.ts'
 import { emptySummary, type TestSummary } from './test-summary.ts'
 
@@ -31,10 +32,15 @@ function addFailure(summary: TestSummary, text: string): void {
   summary.failures.push(text)
 }
 
+/** A long log is cut somewhere; its end must say why a test failed, not only which. */
+function firstLine(error: TestError | undefined): string {
+  return stripVTControlCharacters(error?.message ?? 'no message').split('\n', 1)[0]!
+}
+
 function addTest(summary: TestSummary, test: TestCase, name: string): void {
   const result = test.result()
   if (result.state === 'passed') summary.passed += 1
-  else if (result.state === 'failed') addFailure(summary, name)
+  else if (result.state === 'failed') addFailure(summary, `${name}: ${firstLine(result.errors[0])}`)
   else if (result.state === 'skipped' && result.note) summary.skipped.push({ name, reason: result.note })
   else if (result.state === 'skipped') addFailure(summary, `${name}: skipped without a reason`)
   else addFailure(summary, `${name}: never ended`)

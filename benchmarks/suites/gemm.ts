@@ -1,6 +1,6 @@
 import { cast, device, linear, normal, quantize4bit, scope, type Device, type Tensor } from '@swift/tensor'
 import { productLimit } from '../harness/limits.ts'
-import { numberOf, type LineChild } from '../harness/line-child.ts'
+import { numberOf, type Answer, type LineChild } from '../harness/line-child.ts'
 import { peersMissing, startPeer } from '../harness/peer.ts'
 import { makeRow, type Row } from '../harness/row.ts'
 import { numberOption, numbersOption, type Suite, type SuiteContext } from '../harness/suite.ts'
@@ -104,7 +104,33 @@ class Ours implements Disposable {
   }
 }
 
-async function measureCase(work: Case, context: SuiteContext, torch: LineChild | undefined): Promise<Row> {
+function ratePerSecond({ m, n, k }: Pick<Case, 'm' | 'n' | 'k'>, answer: Answer): number {
+  return (2e-9 * m * n * k * numberOf(answer, 'repeats')) / numberOf(answer, 'seconds')
+}
+
+/**
+ * What torch can be asked in: without the processor's own instruction its bfloat16 is some thirty times slower than its
+ * float32 and would take most of an hour to lose every case.
+ */
+async function torchDtypes(torch: LineChild | undefined, context: SuiteContext): Promise<readonly string[]> {
+  if (torch === undefined) return []
+  const small = { m: 64, n: 512, k: 512 }
+  const rate = async (dtype: string): Promise<number> =>
+    ratePerSecond(small, await torch.ask({ ...small, dtype, direction: 'forward', seconds: 0.05 }))
+  const [float, half] = [await rate('float32'), await rate('bfloat16')]
+  if (half > float / 4) return ['float32', 'bfloat16']
+  context.say(
+    `torch bfloat16 is left out: ${half.toFixed(1)} GFLOP/s beside ${float.toFixed(1)} in float32 for 64 × 512 × 512`,
+  )
+  return ['float32']
+}
+
+async function measureCase(
+  work: Case,
+  context: SuiteContext,
+  torch: LineChild | undefined,
+  dtypes: readonly string[],
+): Promise<Row> {
   const { m, n, k, format, direction, label } = work
   const rounds = numberOption(context.options, 'rounds')
   const seconds = numberOption(context.options, 'milliseconds') / 1000
@@ -112,7 +138,7 @@ async function measureCase(work: Case, context: SuiteContext, torch: LineChild |
   const compute = computeOf(on, format)
   using ours = new Ours(on, work)
   const question = { dtype: format === 'f32' ? 'float32' : 'bfloat16', m, n, k, direction, seconds }
-  const peerDtypes = format === 'f32' ? ['float32'] : ['float32', 'bfloat16']
+  const peerDtypes = format === 'f32' ? ['float32'] : dtypes
   const mine: number[] = []
   const theirs = new Map(peerDtypes.map((dtype) => [dtype, [] as number[]]))
   await ours.warmUp(seconds)
@@ -122,8 +148,7 @@ async function measureCase(work: Case, context: SuiteContext, torch: LineChild |
     mine.push(await ours.measure())
     if (torch === undefined) continue
     for (const dtype of peerDtypes) {
-      const answer = await torch.ask({ ...question, dtype })
-      theirs.get(dtype)?.push((2e-9 * m * n * k * numberOf(answer, 'repeats')) / numberOf(answer, 'seconds'))
+      theirs.get(dtype)?.push(ratePerSecond(work, await torch.ask({ ...question, dtype })))
     }
   }
   // Beside bfloat16 and 4-bit weights stands the faster of torch's two: without the instruction its bfloat16 is slow.
@@ -155,11 +180,12 @@ const suite: Suite = {
     const torch = missing === undefined ? startPeer('linear.py', [], context.watch) : undefined
     const versions = (await torch?.next())?.['versions'] as Record<string, string> | undefined
     for (const [name, version] of Object.entries(versions ?? {})) context.version(name, version)
+    const dtypes = await torchDtypes(torch, context)
     const formats = String(context.options.get('formats')).split(',')
     const rows: Row[] = []
     try {
       for (const work of casesOf(formats, numbersOption(context.options, 'm'))) {
-        const row = await measureCase(work, context, torch)
+        const row = await measureCase(work, context, torch, dtypes)
         const peer = row.ratio === null ? '' : `, ${row.ratio.toFixed(2)}× ${row.peerName}`
         context.say(
           `${row.name}: ${row.ours?.toFixed(1)} GFLOP/s, ${(100 * (row.fractionOfLimit ?? 0)).toFixed(0)} % of peak${peer}`,

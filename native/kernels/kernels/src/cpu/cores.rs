@@ -1,132 +1,271 @@
-//! Keeps the threads of a pool on cores of their own without binding them to any.
+//! Keeps the workers of a pool off the core of the thread that calls them.
 //!
-//! A scheduler places a thread when it wakes, by a guess, and later moves only threads that have not run for a while.
-//! Threads that work and wait in turn never look so, and two of them can share one core for seconds beside an idle one.
-//! A worker that finds itself on the core of another thread of its pool asks to be moved, and is free again at once.
+//! A scheduler places a thread when it wakes, by a guess. A worker that slept is often put on the core of its waker,
+//! which goes on computing there: it then waits a whole slice (3 to 7 ms were measured on two cores) beside an idle core.
+//! So each worker has a home, a core that no other thread of its pool calls home, and may run there and on cores that
+//! are nobody's home. A caller that turns up on a worker's home changes homes with it, before the worker is woken. The
+//! thread that calls all the time has a home too ([`Places::stay`]), or the scheduler would move it beside a worker in
+//! the middle of a loop; any other caller is free.
 
 #[cfg(target_os = "linux")]
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
-
-/// Least time between two moves of a thread: where there are more busy threads than cores, moving is not the cure.
-const PAUSE: Duration = Duration::from_millis(5);
-
-/// Where each thread of a pool was last seen.
-pub struct Places {
-    #[cfg(target_os = "linux")]
-    cores: Vec<AtomicUsize>,
-    /// Least time between two moves.
-    #[cfg(target_os = "linux")]
-    pause: Duration,
-}
+pub use linux::Places;
+#[cfg(not(target_os = "linux"))]
+pub use other::Places;
 
 #[cfg(target_os = "linux")]
-impl Places {
-    /// Places of `threads` threads, none seen yet.
-    pub fn new(threads: usize) -> Self {
-        Self { cores: (0..threads).map(|_| AtomicUsize::new(usize::MAX)).collect(), pause: PAUSE }
+mod linux {
+    use std::cell::Cell;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+
+    /// Index of no core.
+    const NOWHERE: usize = usize::MAX;
+
+    thread_local! {
+        static STAYS: Cell<bool> = const { Cell::new(false) };
     }
 
-    /// Notes the core of the calling thread, which is thread `index`.
-    pub fn note(&self, index: usize) -> usize {
-        // SAFETY: no arguments; -1 where the kernel cannot tell.
-        let core = usize::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(usize::MAX);
-        self.cores[index].store(core, Ordering::Relaxed);
-        core
+    /// Homes of the threads of one pool; thread 0 is whoever calls.
+    pub struct Places {
+        homes: Vec<AtomicUsize>,
+        /// The system's ids of the workers; 0 for a worker that has not begun and for the caller.
+        ids: Vec<AtomicI32>,
+        /// Whether a worker began since homes were given.
+        has_newcomers: AtomicBool,
+        /// Cores that the first caller was allowed; later ones may be bound already.
+        allowed: OnceLock<Option<Cores>>,
     }
 
-    /// Notes the core of thread `index`; when a thread of a lower index is there, moves to a core where none is.
-    pub fn part(&self, index: usize, moved: &mut Option<Instant>) {
-        let core = self.note(index);
-        let is_taken = |core: usize, by: &[AtomicUsize]| by.iter().any(|seen| seen.load(Ordering::Relaxed) == core);
-        if core == usize::MAX || !is_taken(core, &self.cores[..index]) {
-            return;
+    impl Places {
+        /// Places of `threads` threads, none at home yet.
+        pub fn new(threads: usize) -> Self {
+            let homes = (0..threads).map(|_| AtomicUsize::new(NOWHERE)).collect();
+            Self {
+                homes,
+                ids: (0..threads).map(|_| AtomicI32::new(0)).collect(),
+                has_newcomers: AtomicBool::new(false),
+                allowed: OnceLock::new(),
+            }
         }
-        if moved.is_some_and(|moved| moved.elapsed() < self.pause) {
-            return;
+
+        /// Worker `index` is the calling thread.
+        pub fn enter(&self, index: usize) {
+            // SAFETY: no arguments.
+            self.ids[index].store(unsafe { libc::gettid() }, Ordering::Relaxed);
+            self.has_newcomers.store(true, Ordering::Release);
         }
-        *moved = Some(Instant::now());
-        let size = std::mem::size_of::<libc::cpu_set_t>();
-        // SAFETY: the set is plain bits, of the size that is passed; thread 0 is the calling one; the indices are below
-        // the number of bits.
-        unsafe {
-            let mut allowed: libc::cpu_set_t = std::mem::zeroed();
-            if libc::sched_getaffinity(0, size, &raw mut allowed) != 0 {
+
+        /// The calling thread will call most of the time and keeps to its home from its next call on.
+        pub fn stay(&self) {
+            STAYS.set(true);
+        }
+
+        /// Called by whoever is about to wake the workers: none of them is at home where the caller runs.
+        pub fn arrange(&self) {
+            // SAFETY: no arguments; -1 where the kernel cannot tell.
+            let Ok(core) = usize::try_from(unsafe { libc::sched_getcpu() }) else { return };
+            let before = self.homes[0].load(Ordering::Relaxed);
+            let has_newcomers =
+                self.has_newcomers.load(Ordering::Relaxed) && self.has_newcomers.swap(false, Ordering::Acquire);
+            if core == before && !has_newcomers {
                 return;
             }
-            let free = (0..8 * size).find(|core| libc::CPU_ISSET(*core, &allowed) && !is_taken(*core, &self.cores));
-            let Some(free) = free else { return };
-            let mut only: libc::cpu_set_t = std::mem::zeroed();
-            libc::CPU_SET(free, &mut only);
-            if libc::sched_setaffinity(0, size, &raw const only) == 0 {
-                libc::sched_setaffinity(0, size, &raw const allowed);
+            let Some(allowed) = self.allowed.get_or_init(Cores::of_this_thread) else { return };
+            let is_lost = |index: usize| {
+                let home = self.homes[index].load(Ordering::Relaxed);
+                home == NOWHERE || home == core || !allowed.has(home)
+            };
+            self.homes[0].store(core, Ordering::Relaxed);
+            let lost: Vec<usize> = (1..self.homes.len()).filter(|index| is_lost(*index)).collect();
+            for index in &lost {
+                self.settle(*index, before, allowed);
+            }
+            let is_home = |core: usize| self.homes[1..].iter().any(|home| home.load(Ordering::Relaxed) == core);
+            if STAYS.get() && !lost.is_empty() && !is_home(NOWHERE) {
+                allowed.without(is_home).bind(0);
             }
         }
-        self.note(index);
+
+        /// Gives worker `index` the home that the caller left, else one that is nobody's; where there is none it may run
+        /// anywhere.
+        fn settle(&self, index: usize, left: usize, allowed: &Cores) {
+            let id = self.ids[index].load(Ordering::Relaxed);
+            if id == 0 {
+                // Not begun; its turn comes when it has.
+                return;
+            }
+            let others = |core: usize| {
+                self.homes.iter().enumerate().any(|(of, home)| of != index && home.load(Ordering::Relaxed) == core)
+            };
+            let home = free_home(allowed, left, others);
+            self.homes[index].store(home.unwrap_or(NOWHERE), Ordering::Relaxed);
+            match home {
+                Some(_) => allowed.without(others).bind(id),
+                None => allowed.bind(id),
+            }
+        }
+    }
+
+    /// The core that was left, if it is free, else the first that is.
+    fn free_home(allowed: &Cores, left: usize, is_taken: impl Fn(usize) -> bool) -> Option<usize> {
+        let free = |core: &usize| allowed.has(*core) && !is_taken(*core);
+        Some(left).filter(free).or_else(|| (0..Cores::MOST).find(free))
+    }
+
+    /// A set of cores.
+    #[derive(Clone, Copy)]
+    struct Cores(libc::cpu_set_t);
+
+    impl Cores {
+        const BYTES: usize = std::mem::size_of::<libc::cpu_set_t>();
+        const MOST: usize = 8 * Self::BYTES;
+
+        /// Those that the calling thread may use; `None` where the system does not tell.
+        fn of_this_thread() -> Option<Self> {
+            // SAFETY: the set is plain bits, of the size that is passed; thread 0 is the calling one.
+            unsafe {
+                let mut set: libc::cpu_set_t = std::mem::zeroed();
+                (libc::sched_getaffinity(0, Self::BYTES, &raw mut set) == 0).then_some(Self(set))
+            }
+        }
+
+        fn has(&self, core: usize) -> bool {
+            // SAFETY: the index is below the number of bits.
+            core < Self::MOST && unsafe { libc::CPU_ISSET(core, &self.0) }
+        }
+
+        fn without(mut self, is_left_out: impl Fn(usize) -> bool) -> Self {
+            for core in
+                (0..Self::MOST).filter(|core| self.has(*core)).filter(|core| is_left_out(*core)).collect::<Vec<_>>()
+            {
+                // SAFETY: as above.
+                unsafe { libc::CPU_CLR(core, &mut self.0) };
+            }
+            self
+        }
+
+        /// Lets a thread (0: the calling one) run on these cores only. Where the system refuses, it runs where it did.
+        fn bind(&self, id: i32) {
+            // SAFETY: plain bits of the size that is passed; an id of no thread is refused.
+            unsafe { libc::sched_setaffinity(id, Self::BYTES, &raw const self.0) };
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::{Cores, NOWHERE, Places, free_home};
+        use std::sync::atomic::Ordering;
+        use std::sync::{Arc, Barrier};
+
+        /// Cores that a thread of its own may use after `calls` of [`Places::arrange`] by another, and where that one ran.
+        fn worker_cores(places: Places, before: impl FnOnce(&Places) + Send + 'static) -> (Vec<usize>, usize, usize) {
+            let places = Arc::new(places);
+            let (begun, arranged) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+            let worker = {
+                let (places, begun, arranged) = (Arc::clone(&places), Arc::clone(&begun), Arc::clone(&arranged));
+                std::thread::spawn(move || {
+                    places.enter(1);
+                    begun.wait();
+                    arranged.wait();
+                    let mine = Cores::of_this_thread().expect("the system tells");
+                    (0..Cores::MOST).filter(|core| mine.has(*core)).collect::<Vec<_>>()
+                })
+            };
+            begun.wait();
+            before(&places);
+            places.arrange();
+            arranged.wait();
+            let home = |index: usize| places.homes[index].load(Ordering::Relaxed);
+            (worker.join().expect("the worker ends"), home(0), home(1))
+        }
+
+        fn cores() -> usize {
+            std::thread::available_parallelism().map_or(1, usize::from)
+        }
+
+        #[test]
+        fn a_worker_may_not_run_at_home_of_its_caller() {
+            let (mine, caller, home) = worker_cores(Places::new(2), |_| ());
+            if cores() < 2 {
+                assert_eq!(home, NOWHERE);
+                return;
+            }
+            assert!(mine.contains(&home) && !mine.contains(&caller), "{mine:?}, caller {caller}, home {home}");
+            assert_eq!(mine.len(), cores() - 1, "cores that are nobody's home stay open");
+        }
+
+        #[test]
+        fn a_caller_that_turns_up_at_home_of_a_worker_changes_homes_with_it() {
+            if cores() < 2 {
+                println!("skipped: one core");
+                return;
+            }
+            let (_, caller, home) = worker_cores(Places::new(2), |places| {
+                places.arrange();
+                let here = places.homes[0].load(Ordering::Relaxed);
+                // As if the two had lived the other way round.
+                places.homes[0].store(places.homes[1].swap(here, Ordering::Relaxed), Ordering::Relaxed);
+            });
+            assert_ne!(caller, home);
+        }
+
+        #[test]
+        fn a_caller_that_stays_is_bound_off_the_homes_of_workers_and_others_are_not() {
+            if cores() < 2 {
+                println!("skipped: one core");
+                return;
+            }
+            for stays in [false, true] {
+                let caller = std::thread::spawn(move || {
+                    worker_cores(Places::new(2), move |places| {
+                        if stays {
+                            places.stay();
+                        }
+                    });
+                    cores()
+                });
+                assert_eq!(caller.join().expect("the caller ends"), cores() - usize::from(stays));
+            }
+        }
+
+        #[test]
+        fn a_home_is_the_one_that_was_left_or_any_free_one_or_none() {
+            // SAFETY: plain bits.
+            let mut allowed = Cores(unsafe { std::mem::zeroed() });
+            for core in [0, 2, 5] {
+                // SAFETY: below the number of bits.
+                unsafe { libc::CPU_SET(core, &mut allowed.0) };
+            }
+            assert_eq!(free_home(&allowed, 2, |core| core == 0), Some(2));
+            assert_eq!(free_home(&allowed, 1, |core| core == 0), Some(2), "1 is not allowed");
+            assert_eq!(free_home(&allowed, NOWHERE, |core| core < 3), Some(5));
+            assert_eq!(free_home(&allowed, 2, |_| true), None);
+        }
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-impl Places {
-    /// Nothing is noted on this system.
-    pub fn new(_threads: usize) -> Self {
-        Self {}
+mod other {
+    thread_local! {
+        static STAYS: Cell<bool> = const { Cell::new(false) };
     }
 
-    /// Does nothing.
-    pub fn note(&self, _index: usize) -> usize {
-        usize::MAX
-    }
+    /// Homes of the threads of one pool; this system offers no way to give them.
+    pub struct Places;
 
-    /// Does nothing.
-    pub fn part(&self, _index: usize, _moved: &mut Option<Instant>) {
-        let _ = PAUSE;
-    }
-}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use std::time::Duration;
-
-    use super::Places;
-
-    fn allowed_cores() -> usize {
-        std::thread::available_parallelism().map_or(1, usize::from)
-    }
-
-    #[test]
-    fn a_thread_on_the_core_of_another_moves_and_stays_free() {
-        if allowed_cores() < 2 {
-            println!("skipped: one core");
-            return;
+    impl Places {
+        /// Nothing is arranged on this system.
+        pub fn new(_threads: usize) -> Self {
+            Self
         }
-        // On a thread of its own, which keeps its affinity to itself. Another program may take a core between two
-        // looks, so one of several tries must end apart.
-        let apart = (0..50).any(|_| {
-            std::thread::spawn(|| {
-                let places = Places::new(2);
-                let before = allowed_cores();
-                let first = places.note(0);
-                places.part(1, &mut None);
-                assert_eq!(allowed_cores(), before, "the thread may run where it could before");
-                places.note(1) != first
-            })
-            .join()
-            .expect("the thread ends")
-        });
-        assert!(apart);
-    }
 
-    #[test]
-    fn moves_are_paced() {
-        // Longer than a busy machine can stop this thread between two calls.
-        let places = Places { pause: Duration::from_secs(3600), ..Places::new(2) };
-        let mut moved = None;
-        places.note(0);
-        places.part(1, &mut moved);
-        let first = moved;
-        places.note(0);
-        places.part(1, &mut moved);
-        assert_eq!(moved, first);
+        /// Does nothing.
+        pub fn enter(&self, _index: usize) {}
+
+        /// Does nothing.
+        pub fn stay(&self) {}
+
+        /// Does nothing.
+        pub fn arrange(&self) {}
     }
 }

@@ -91,12 +91,15 @@ pub struct CpuBackend {
 }
 
 impl CpuBackend {
-    /// A CPU device on the process-wide pool with the selected instruction set.
+    /// A CPU device on the process-wide pool with the selected instruction set. The calling thread, the engine's, keeps
+    /// to a core of its own from then on ([`Pool::stay`]).
     ///
     /// # Errors
     /// Errors of [`Isa::select`].
     pub fn new() -> Result<Self> {
-        Ok(Self::with_isa(Isa::select()?))
+        let isa = Isa::select()?;
+        Pool::global().stay();
+        Ok(Self::with_isa(isa))
     }
 
     /// A CPU device with a given instruction set (tests run every level of the machine).

@@ -1,6 +1,6 @@
 //! One pool of worker threads per process: whoever waits spins briefly, then sleeps.
 //!
-//! Threads keep to cores of their own ([`super::cores`]).
+//! Workers keep off the core of their caller ([`super::cores`]).
 
 use super::cores::Places;
 use std::cell::Cell;
@@ -86,6 +86,11 @@ impl Pool {
         })
     }
 
+    /// The calling thread will run most of the loops, and keeps to a core of its own while it waits and works in turn.
+    pub fn stay(&self) {
+        self.shared.places.stay();
+    }
+
     /// Number of threads, the caller included.
     pub fn threads(&self) -> usize {
         self.threads
@@ -109,7 +114,7 @@ impl Pool {
         }
         let _entry = lock(&self.entry);
         let shared = &*self.shared;
-        shared.places.note(0);
+        shared.places.arrange();
         // SAFETY: only the lifetime is erased; `run` does not return before `running` is zero and the
         // job is withdrawn, so no worker can touch the closure afterwards.
         let erased: Task = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), Task>(task) };
@@ -188,8 +193,8 @@ fn drain(shared: &Shared, task: &(dyn Fn(usize) + Sync), tasks: usize) {
 }
 
 fn worker(shared: &Shared, index: usize) {
+    shared.places.enter(index);
     let mut seen = 0;
-    let mut moved = None;
     loop {
         let start = Instant::now();
         while shared.epoch.load(Ordering::Acquire) == seen {
@@ -206,7 +211,6 @@ fn worker(shared: &Shared, index: usize) {
                 std::hint::spin_loop();
             }
         }
-        shared.places.part(index, &mut moved);
         let taken = {
             let job = lock(&shared.job);
             seen = shared.epoch.load(Ordering::Acquire);
