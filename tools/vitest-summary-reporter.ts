@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { relative } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
-import type { Reporter, SerializedError, TestCase, TestError, TestModule } from 'vitest/node'
+import type { Reporter, SerializedError, TestCase, TestModule } from 'vitest/node'
 import { repositoryRoot } from './repository-root.ts'
 import { emptySummary, type TestSummary } from './test-summary.ts'
 
@@ -33,7 +33,7 @@ function addFailure(summary: TestSummary, text: string): void {
 }
 
 /** A long log is cut somewhere; its end must say why a test failed, not only which. */
-function firstLine(error: TestError | undefined): string {
+function firstLine(error: { readonly message: string } | undefined): string {
   return stripVTControlCharacters(error?.message ?? 'no message').split('\n', 1)[0]!
 }
 

@@ -19,7 +19,9 @@ for await (const _line of createInterface({ input: process.stdin })) {
   const ids: number[] = []
   const start = performance.now()
   let first = start
-  for await (const { tokenId } of Generator.generate(model.network, [prompt], { maxNewTokens: newTokens })) {
+  // As `SwiftModel.generate` does for a checkpoint in bfloat16.
+  const options = { maxNewTokens: newTokens, computeDtype: 'bfloat16' } as const
+  for await (const { tokenId } of Generator.generate(model.network, [prompt], options)) {
     if (ids.length === 0) first = performance.now()
     ids.push(tokenId)
   }

@@ -28,13 +28,13 @@ interface Side {
   ids: readonly number[]
 }
 
-/** Bytes that one token of ours reads: the linear weights in their format, the bfloat16 head, keys and values. */
+/** Bytes that one token of ours reads: the linear weights in their format, head, keys and values in bfloat16. */
 function bytesPerToken(shape: Shape, bits: Bits, context: number): number {
   // NF4 with double quantization: 4 bits, a byte per 64 weights and 4 bytes per 256 of those.
   const perWeight = bits === 'bf16' ? 2 : 0.5 + 1 / 64 + 4 / (64 * 256)
   const head = 2 * shape.hidden * shape.vocabulary
   return (
-    linearWeights(shape) * perWeight + head + 2 * 4 * shape.layers * shape.keyValueHeads * shape.headExtent * context
+    linearWeights(shape) * perWeight + head + 2 * 2 * shape.layers * shape.keyValueHeads * shape.headExtent * context
   )
 }
 

@@ -1,6 +1,6 @@
 import type { RequestMeter } from '@swift/energy'
 import { Generator, type CausalLM, type TokenGenerationOptions } from '@swift/models'
-import type { ChatMessage, ChatTemplate, Tokenizer } from '@swift/spec'
+import type { ChatMessage, ChatTemplate, ComputeDType, Tokenizer } from '@swift/spec'
 import type { GenerationOptions } from '../options/generation-options.ts'
 import { generationOptions } from '../options/option-tables.ts'
 import { parseOptions } from '../options/parse-options.ts'
@@ -15,6 +15,8 @@ export interface TextModel {
   readonly chatTemplate: ChatTemplate
   /** What its `generation_config.json` says. */
   readonly generationDefaults: GenerationOptions
+  /** What it was loaded to compute in, if that was said. */
+  readonly options: { readonly computeDtype?: ComputeDType }
 }
 
 /** What is asked: one user's message, or a chat. */
@@ -52,15 +54,26 @@ function promptIds(model: TextModel, prompt: Prompt, options: GenerateOptions): 
   return tokenizer.encode(text).ids
 }
 
+/**
+ * What text is generated in: what was asked for at loading, else bfloat16 for a model whose weights outside of any
+ * quantization are bfloat16, as its makers run it, else whatever the device computes in.
+ */
+function generationDtype({ network, options }: TextModel): ComputeDType | undefined {
+  const [embedding] = network.parameters()
+  return options.computeDtype ?? (embedding?.value.dtype === 'bfloat16' ? 'bfloat16' : undefined)
+}
+
 function settingsOf(model: TextModel, options: GenerateOptions): TokenGenerationOptions {
   const { seed, system: _system, raw: _raw, chatTemplateKwargs: _variables, signal, meter, ...given } = options
   const values = parseOptions('generate', generationOptions, {
     ...model.generationDefaults,
     ...given,
   }) as GenerationOptions
+  const computeDtype = generationDtype(model)
   return {
     ...values,
     seed: seed ?? 42,
+    ...(computeDtype === undefined ? {} : { computeDtype }),
     stopTokenIds: model.tokenizer.stopTokenIds,
     ...(signal === undefined ? {} : { signal }),
     ...(meter === undefined

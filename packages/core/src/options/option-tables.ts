@@ -26,7 +26,7 @@ export const modelOptions: OptionTable = {
   computeDtype: {
     type: 'string',
     choices: ['float32', 'bfloat16'],
-    derived: 'bfloat16 where the CPU multiplies it natively, else float32',
+    derived: 'bfloat16 where the CPU multiplies it natively or bfloat16 weights generate, else float32',
     description: 'Precision of the inputs of matrix products; sums are float32.',
   },
   loadIn4bit: {

@@ -1,4 +1,4 @@
-import { SwiftError } from '@swift/spec'
+import { SwiftError, type ComputeDType } from '@swift/spec'
 import type { DecoderConfig } from '../config/decoder-config.ts'
 
 /** What one prompt does in a pass through the model. */
@@ -29,6 +29,11 @@ export interface TokenGenerationOptions {
   readonly repetitionPenalty?: number
   /** Seed of the draws. Default 0. */
   readonly seed?: number
+  /**
+   * What inputs of products are rounded to; with `bfloat16` keys and values are kept in it too, half the memory.
+   * Default: what the device computes in, with keys and values in float32.
+   */
+  readonly computeDtype?: ComputeDType
   /** Ids that end a sequence. Default none. */
   readonly stopTokenIds?: readonly number[]
   /** Ends the generation between tokens. */

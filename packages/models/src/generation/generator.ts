@@ -30,6 +30,17 @@ function int32(device: Device, values: readonly number[]): Tensor {
   return device.tensor(Int32Array.from(values))
 }
 
+/** Ops that are queued until the result is disposed compute in `dtype`, where it is given. */
+function computingIn(device: Device, dtype: Device['computeDType'] | undefined): Disposable {
+  const before = device.computeDType
+  if (dtype !== undefined) device.computeDType = dtype
+  return {
+    [Symbol.dispose]: () => {
+      device.computeDType = before
+    },
+  }
+}
+
 /** Earlier ids of each sequence, padded by −1, for the repetition penalty. */
 function historyOf(device: Device, active: readonly Sequence[]): Tensor {
   const length = Math.max(...active.map(({ ids }) => ids.length))
@@ -69,7 +80,8 @@ export class Generator {
       produced: 0,
     }))
     const maxLength = Math.max(...sequences.map(({ ids }) => ids.length)) + maxNewTokens
-    using cache = model.newCache({ sequences: sequences.length, maxLength })
+    const dtype = options.computeDtype ?? 'float32'
+    using cache = model.newCache({ sequences: sequences.length, maxLength, dtype })
     let active = sequences
     for (let step = 0; active.length > 0 && options.signal?.aborted !== true; step++) {
       const [drawn, scores] = await Generator.#draw(model, cache, active, options, step)
@@ -133,6 +145,7 @@ export class Generator {
       sequence.cached = sequence.ids.length
       rows.push(ids.length - 1)
     }
+    using _compute = computingIn(device, options.computeDtype)
     return scope(() => {
       const logits = model.decode(cache, {
         inputIds: int32(device, ids),

@@ -10,7 +10,7 @@ import {
   type Tensor,
 } from '@swift/tensor'
 import type { DecoderConfig } from '../config/decoder-config.ts'
-import type { Linear } from './linear.ts'
+import { Linear } from './linear.ts'
 
 /** Where the tokens of a call stand. */
 export interface Placement {
@@ -53,9 +53,10 @@ export class AttentionLayer {
     const { heads, keyValueHeads, headExtent } = this.#config
     const { query, key, value, output, queryNorm, keyNorm } = this.weights
     const tokens = x.shape[0] ?? 0
-    const q = this.#turn(reshape(query.forward(x), [tokens, heads, headExtent]), queryNorm, placement)
-    const k = this.#turn(reshape(key.forward(x), [tokens, keyValueHeads, headExtent]), keyNorm, placement)
-    const v = reshape(value.forward(x), [tokens, keyValueHeads, headExtent])
+    const [rawQ, rawK, rawV] = Linear.together(x, [query, key, value]) as [Tensor, Tensor, Tensor]
+    const q = this.#turn(reshape(rawQ, [tokens, heads, headExtent]), queryNorm, placement)
+    const k = this.#turn(reshape(rawK, [tokens, keyValueHeads, headExtent]), keyNorm, placement)
+    const v = reshape(rawV, [tokens, keyValueHeads, headExtent])
     const mixed = cache === undefined ? this.#packed(q, k, v, placement) : this.#cached(q, k, v, placement, cache)
     return output.forward(reshape(mixed, [tokens, heads * headExtent]))
   }

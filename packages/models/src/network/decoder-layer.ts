@@ -1,7 +1,7 @@
 import { rmsNorm, swiglu, type KeyValueTensors, type Parameter, type Tensor } from '@swift/tensor'
 import type { DecoderConfig } from '../config/decoder-config.ts'
 import type { AttentionLayer, Placement } from './attention-layer.ts'
-import type { Linear } from './linear.ts'
+import { Linear } from './linear.ts'
 
 /** Projections of the gated MLP. */
 export interface MlpWeights {
@@ -47,7 +47,7 @@ export class DecoderLayer {
     const mixed = this.attention.forward(first.y, placement, cache)
     const second = rmsNorm(mixed, this.postNorm.value, { epsilon, residual: first.sum })
     const { gate, up, down } = this.mlp
-    const hidden = swiglu(gate.forward(second.y), up.forward(second.y))
-    return { delta: down.forward(hidden), residual: second.sum }
+    const [gated, raised] = Linear.together(second.y, [gate, up]) as [Tensor, Tensor]
+    return { delta: down.forward(swiglu(gated, raised)), residual: second.sum }
   }
 }

@@ -1,5 +1,13 @@
 import type { AttachedAdapter, LinearLayer, LowRankBranch } from '@swift/spec'
-import { linear, type Parameter, type RandomStream, type Tensor } from '@swift/tensor'
+import {
+  currentTape,
+  linear,
+  linearTogether,
+  type LinearWeights,
+  type Parameter,
+  type RandomStream,
+  type Tensor,
+} from '@swift/tensor'
 
 /** What the layers of one model share while it runs. */
 export interface RunState {
@@ -36,6 +44,19 @@ export class Linear implements LinearLayer {
   /** Output of the layer, its adapter included: x [T, K] → [T, N]. */
   forward(x: Tensor): Tensor {
     return this.adapter === undefined ? this.base(x) : this.adapter.forward(x)
+  }
+
+  /** Outputs of several layers of the same x [T, K]: as {@link forward} of each, in one op where nothing is trained. */
+  static together(x: Tensor, layers: readonly [Linear, Linear, Linear?]): Tensor[] {
+    const [first, second, third] = layers
+    const present = third === undefined ? [first, second] : [first, second, third]
+    if (currentTape() !== undefined || present.some(({ adapter }) => adapter !== undefined))
+      return present.map((layer) => layer.forward(x))
+    return linearTogether(x, [first.#weights(), second.#weights(), third === undefined ? undefined : third.#weights()])
+  }
+
+  #weights(): LinearWeights {
+    return { weight: this.weight.value, bias: this.bias?.value }
   }
 
   /** Output without the adapter, with a low-rank branch when one is given: x [T, K] → [T, N]. */

@@ -28,7 +28,7 @@ export {
   tanh,
 } from './elementwise.ts'
 export { embedding } from './embedding.ts'
-export { linear, type LinearBranch, type LinearOptions } from './linear.ts'
+export { linear, linearTogether, type LinearBranch, type LinearOptions, type LinearWeights } from './linear.ts'
 export { layerNorm, rmsNorm, type RmsNormOptions } from './normalization.ts'
 export {
   dequantize,

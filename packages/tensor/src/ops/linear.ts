@@ -101,3 +101,35 @@ export function linear(input: Tensor, w: Tensor, options: LinearOptions = {}): T
   }
   return linearOp([input, w, options.bias, branch?.a, branch?.b], attributes)[0] as Tensor
 }
+
+/** One of the layers of {@link linearTogether}. */
+export interface LinearWeights {
+  /** [N, K]; float32, bfloat16, float16, nf4 or fp4. */
+  readonly weight: Tensor
+  /** [N]. */
+  readonly bias?: Tensor | undefined
+}
+
+/**
+ * y = x·Wᵀ + bias for two or three layers of the same x in one op: the same numbers as {@link linear} for each, without
+ * waiting between them. Not differentiable.
+ *
+ * @param input - [..., K], float32
+ * @returns [..., N] of each layer, float32
+ * @throws `ERR_SHAPE_MISMATCH`, `ERR_DTYPE_MISMATCH`
+ */
+export function linearTogether(
+  input: Tensor,
+  [first, second, third]: readonly [LinearWeights, LinearWeights, (LinearWeights | undefined)?],
+): Tensor[] {
+  const named = {
+    x: input,
+    weight0: first.weight,
+    weight1: second.weight,
+    weight2: third?.weight,
+    bias0: first.bias,
+    bias1: second.bias,
+    bias2: third?.bias,
+  }
+  return input.device.run('linearTogether', named, { bfloat16: input.device.computeDType === 'bfloat16' })
+}

@@ -5,7 +5,7 @@
 
 use crate::cpu::dropout_mask::{apply_dropout, mask_in_place};
 use crate::cpu::gemm::buffer::WordBuffer;
-use crate::cpu::gemm::few_rows::{FEW_ROWS, few_rows};
+use crate::cpu::gemm::few_rows::{FEW_ROWS, Product, few_rows, few_rows_together};
 use crate::cpu::gemm::row_load::load_f32;
 use crate::cpu::gemm::skinny::{Order, skinny};
 use crate::cpu::gemm::{Elements, Factor, Gemm, Matrix, Operand, PackedRows, Start, Target, Term};
@@ -57,12 +57,11 @@ pub fn linear_forward(
     let start = bias.map_or(Start::Overwrite, Start::Bias);
     let plain = matches!(x.elements, Elements::F32(_)) && x.stride == x.columns;
     if m <= FEW_ROWS && plain && lora.is_none_or(|lora| lora.dropout == 0.0) {
-        few_rows(gemm, x, weight, 1.0, start, y);
-        if let Some(lora) = lora {
-            few_rows(gemm, x, &lora.a, 1.0, Start::Overwrite, xa);
-            few_rows(gemm, &Matrix::f32(xa, m, lora.a.rows), &lora.b, lora.scale, Start::Accumulate, y);
-        }
-        return;
+        let product = Product { weight: *weight, alpha: 1.0, start, c: y };
+        let Some(lora) = lora else { return few_rows_together(gemm, x, &mut [product]) };
+        let low_rank = Product { weight: lora.a, alpha: 1.0, start: Start::Overwrite, c: xa };
+        few_rows_together(gemm, x, &mut [product, low_rank]);
+        return few_rows(gemm, &Matrix::f32(xa, m, lora.a.rows), &lora.b, lora.scale, Start::Accumulate, y);
     }
     let Some(lora) = lora else {
         let factor = Factor { left: Operand::rows(*x), right: Operand::rows(*weight), alpha: 1.0 };
@@ -99,6 +98,38 @@ pub fn linear_forward(
             product(&gemm.kernel, gemm.pool, &terms, start, &target);
         }
     });
+}
+
+/// One of several layers of the same x.
+pub struct Layer<'a> {
+    /// W `[N, K]`.
+    pub weight: Matrix<'a>,
+    /// b `[N]`.
+    pub bias: Option<&'a [f32]>,
+    /// `[M, N]`.
+    pub y: &'a mut [f32],
+}
+
+/// Computes y = x·Wᵀ + b for several layers of the same x `[M, K]`.
+///
+/// # Panics
+/// When extents disagree.
+pub fn linear_together(gemm: &Gemm<'_>, x: &Matrix<'_>, layers: &mut [Layer<'_>]) {
+    let plain = matches!(x.elements, Elements::F32(_)) && x.stride == x.columns;
+    if x.rows > FEW_ROWS || !plain {
+        for Layer { weight, bias, y } in layers {
+            linear_forward(gemm, x, weight, *bias, None, y, &mut []);
+        }
+        return;
+    }
+    let mut products: Vec<Product<'_>> = layers
+        .iter_mut()
+        .map(|Layer { weight, bias, y }| {
+            let start = bias.map_or(Start::Overwrite, Start::Bias);
+            Product { weight: *weight, alpha: 1.0, start, c: y }
+        })
+        .collect();
+    few_rows_together(gemm, x, &mut products);
 }
 
 fn pack<'a>(gemm: &Gemm<'_>, matrix: Matrix<'_>, words: &'a mut [u32]) -> PackedRows<'a> {

@@ -2,8 +2,8 @@
 
 use crate::cpu::gemm::{ComputeDtype, Elements, Gemm, Matrix};
 use crate::cpu::linear::{
-    LoraBranch, linear_bias_gradient, linear_forward, linear_input_gradient, linear_lora_gradient,
-    linear_weight_gradient, upstream,
+    Layer, LoraBranch, linear_bias_gradient, linear_forward, linear_input_gradient, linear_lora_gradient,
+    linear_together, linear_weight_gradient, upstream,
 };
 use crate::cpu::operand::as_f32;
 use crate::cpu::{CpuCall, CpuContext, CpuKernel, CpuView};
@@ -14,6 +14,7 @@ use half::{bf16, f16};
 /// Kernels of this file.
 pub const KERNELS: &[(&str, CpuKernel)] = &[
     ("linear", linear),
+    ("linearTogether", together),
     ("linearInputGradient", input_gradient),
     ("linearLoraGradient", lora_gradient),
     ("linearWeightGradient", weight_gradient),
@@ -85,6 +86,22 @@ fn linear(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
         output(call, 0)?,
         output(call, 1)?,
     );
+    Ok(())
+}
+
+fn together(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
+    let x = matrix(&call.input("x"))?;
+    let mut layers = Vec::with_capacity(3);
+    let biases = ["bias0", "bias1", "bias2"]
+        .iter()
+        .map(|name| call.optional(name).map(|view| as_f32(&view)).transpose())
+        .collect::<Result<Vec<_>>>()?;
+    for (index, name) in ["weight0", "weight1", "weight2"].iter().enumerate() {
+        if let Some(weight) = call.optional(name) {
+            layers.push(Layer { weight: matrix(&weight)?, bias: biases[index].as_deref(), y: output(call, index)? });
+        }
+    }
+    linear_together(&gemm(context, call), &x, &mut layers);
     Ok(())
 }
 

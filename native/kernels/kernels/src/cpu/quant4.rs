@@ -2,6 +2,7 @@
 
 use crate::cpu::quant4_codes::Codes;
 use crate::cpu::quant4_map::{FP4_VALUES, NF4_VALUES};
+use crate::cpu::simd::prefetch;
 use crate::dtype::DType;
 use crate::error::{KernelError, Result};
 use crate::shape::QuantLayout;
@@ -216,6 +217,9 @@ impl<'a> Quant4View<'a> {
     }
 }
 
+/// Bytes of codes of scales between those that are read and those that are asked for.
+const SCALES_AHEAD: usize = 512;
+
 /// Looks scales up row after row: of double-quantized ones it keeps the 256 values of the current nested block, so that a
 /// scale costs two loads.
 pub struct ScaleReader<'a> {
@@ -250,6 +254,11 @@ impl<'a> ScaleReader<'a> {
                     let (front, back) = target.split_at_mut(count);
                     if step == self.view.block() {
                         let codes = &codes[at >> shift..(at >> shift) + count];
+                        // They are a stream of their own, a thirty-second of the weights': too slow for the processor to
+                        // see it coming.
+                        for line in (0..count).step_by(64) {
+                            prefetch(codes.as_ptr().wrapping_add(SCALES_AHEAD + line));
+                        }
                         front.iter_mut().zip(codes).for_each(|(to, code)| *to = self.table[usize::from(*code)]);
                     } else {
                         for (index, to) in front.iter_mut().enumerate() {

@@ -32,6 +32,25 @@ pub const OPS: &[OpDeclaration] = &[
         mutates: &[],
         infer: linear,
     },
+    // Up to three layers of the same x, without gradients: y0 = x·W0ᵀ + bias0 and so on.
+    OpDeclaration {
+        name: "linearTogether",
+        inputs: &[
+            input("x"),
+            input("weight0"),
+            input("weight1"),
+            optional("weight2"),
+            optional("bias0"),
+            optional("bias1"),
+            optional("bias2"),
+        ],
+        variadic: &[],
+        attributes: &[attribute("bfloat16", 0.0)],
+        rest: None,
+        outputs: &["y0", "y1", "y2"],
+        mutates: &[],
+        infer: together,
+    },
     // dx = dy·W + mask ⊙ (scale·u·loraA) with u = dy·loraB; u is returned with a branch only.
     OpDeclaration {
         name: "linearInputGradient",
@@ -184,6 +203,27 @@ fn linear(call: &InferCall<'_>) -> Result<Inferred> {
     }
     let bytes = bytes_of(call, &outputs)?;
     Ok(Inferred { outputs, workspace_bytes, flops, bytes })
+}
+
+fn together(call: &InferCall<'_>) -> Result<Inferred> {
+    let (m, columns) = activation(call, "x")?;
+    let mut outputs = Vec::with_capacity(3);
+    let mut flops = 0;
+    for (name, bias) in [("weight0", "bias0"), ("weight1", "bias1"), ("weight2", "bias2")] {
+        if call.optional(name).is_none() {
+            continue;
+        }
+        let (n, k) = weight(call, name)?;
+        expect_columns(call, "x", columns, k)?;
+        if call.optional(bias).is_some() {
+            call.float(bias)?;
+            call.expect_shape(bias, &[n])?;
+        }
+        outputs.push(with_last(call.input("x"), n));
+        flops += products(&[(m, n, k)]);
+    }
+    let bytes = bytes_of(call, &outputs)?;
+    Ok(Inferred { outputs, workspace_bytes: packed_bytes_bound(m, columns), flops, bytes })
 }
 
 fn input_gradient(call: &InferCall<'_>) -> Result<Inferred> {

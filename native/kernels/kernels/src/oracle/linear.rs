@@ -8,6 +8,7 @@ use crate::rng::{keep_threshold, uniform_at};
 /// Kernels of this file.
 pub const KERNELS: &[(&str, OracleKernel)] = &[
     ("linear", linear),
+    ("linearTogether", together),
     ("linearInputGradient", input_gradient),
     ("linearLoraGradient", lora_gradient),
     ("linearWeightGradient", weight_gradient),
@@ -116,6 +117,20 @@ fn linear(call: &OracleCall<'_>) -> Result<()> {
         store(call, 1, &xa.values)?;
     }
     store(call, 0, &y.values)
+}
+
+fn together(call: &OracleCall<'_>) -> Result<()> {
+    let x = Dense::of(&call.input("x"))?;
+    for (index, (name, bias)) in [("weight0", "bias0"), ("weight1", "bias1"), ("weight2", "bias2")].iter().enumerate() {
+        let Some(weight) = call.optional(name) else { continue };
+        let mut y = x.times(&Dense::of(&weight)?.transposed());
+        if let Some(bias) = call.optional(bias) {
+            let bias = bias.values()?;
+            y = Dense::from_fn(y.rows, y.columns, |i, j| y.at(i, j) + bias[j]);
+        }
+        store(call, index, &y.values)?;
+    }
+    Ok(())
 }
 
 fn input_gradient(call: &OracleCall<'_>) -> Result<()> {

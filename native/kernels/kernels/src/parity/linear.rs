@@ -96,6 +96,38 @@ fn every_instruction_set_equals_the_oracle() {
 }
 
 #[test]
+fn layers_together_equal_the_oracle_and_themselves_alone() {
+    let mut values = Values::new(13);
+    for (m, k) in [(0, 3), (1, 128), (3, 70), (8, 129), (9, 64)] {
+        for formats in [[DType::BF16; 3], [DType::F32, DType::BF16, DType::F16]] {
+            let x = values.tensor(&[m, k], 1.0);
+            let weights: Vec<Tensor> =
+                formats.iter().zip([5, 33, 64]).map(|(format, n)| values.tensor(&[n, k], 1.0).cast(*format)).collect();
+            let bias = values.tensor(&[33], 1.0);
+            let [first, second, third] = &weights[..] else { unreachable!() };
+            for (bfloat16, tolerance) in [(0.0, F32), (1.0, BF16)] {
+                let call = |op, inputs| OpCall { op, inputs, attributes: vec![("bfloat16", bfloat16)], rest: vec![] };
+                let some = |tensor: &Tensor| Some(tensor.clone());
+                let three = [some(&x), some(first), some(second), some(third), None, some(&bias), None];
+                let together = call("linearTogether", three.to_vec());
+                together.check(tolerance);
+                call("linearTogether", vec![some(&x), some(first), some(second), None, None, None, None])
+                    .check(tolerance);
+                for isa in crate::cpu::isa::Isa::available() {
+                    let run = |call: &OpCall| call.run(&mut crate::cpu::CpuBackend::with_isa(isa)).expect("runs");
+                    let found = run(&together);
+                    for (index, weight) in weights.iter().enumerate() {
+                        let bias = (index == 1).then(|| bias.clone());
+                        let alone = run(&call("linear", vec![some(&x), some(weight), bias, None, None]));
+                        assert_eq!(found[index].values, alone[0].values, "{m}x{k} layer {index} on {}", isa.name());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn gradients_equal_finite_differences() {
     for (rank, dropout) in [(0, 0.0), (2, 0.0), (3, 0.4)] {
         let case = Case { m: 3, n: 4, k: 5, rank, dropout, weight: DType::F32 };

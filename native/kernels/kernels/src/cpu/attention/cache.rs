@@ -1,6 +1,7 @@
 //! Writing keys and values into the cache.
 
 use super::plan::check_cache;
+use crate::cpu::gemm::row_load::round_bf16;
 use crate::cpu::{CpuCall, CpuContext};
 use crate::dtype::DType;
 use crate::error::{KernelError, Result};
@@ -10,7 +11,7 @@ use half::bf16;
 ///
 /// # Errors
 /// `ERR_INDEX_OUT_OF_RANGE` for a slot or position outside the cache.
-pub fn append(_: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
+pub fn append(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     let (slots, positions) = (call.input("slots").slice::<i32>()?, call.input("positions").slice::<i32>()?);
     for (cache, source) in [("cacheK", "k"), ("cacheV", "v")] {
         let cache = call.input(cache);
@@ -31,9 +32,7 @@ pub fn append(_: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
                 // SAFETY: a declared in-place input of this call.
                 let target = unsafe { cache.slice_mut::<bf16>()? };
                 for (place, row_values) in places.zip(source.chunks_exact(row)) {
-                    for (slot, value) in target[place * row..(place + 1) * row].iter_mut().zip(row_values) {
-                        *slot = bf16::from_f32(*value);
-                    }
+                    round_bf16(context.isa, row_values, &mut target[place * row..(place + 1) * row]);
                 }
             }
             _ => {

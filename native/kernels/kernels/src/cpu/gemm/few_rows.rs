@@ -9,6 +9,7 @@ use crate::cpu::gemm::buffer::WordBuffer;
 use crate::cpu::gemm::driver::Gemm;
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::gemm::few_rows_bf16;
+use crate::cpu::gemm::few_rows_dense::{DenseRows, Source};
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::gemm::few_rows_quant4::{Layout, Quant4Rows};
 use crate::cpu::gemm::kernel::ComputeDtype;
@@ -18,7 +19,7 @@ use crate::cpu::gemm::row_load::{load_f32, round_in_place};
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::isa::Isa;
 use crate::cpu::pool::SharedMut;
-use crate::cpu::simd::{Kernel, Simd, dispatch, prefetch};
+use crate::cpu::simd::dispatch;
 use std::cell::Cell;
 
 /// Most rows of x for which this is faster than packing.
@@ -39,9 +40,21 @@ const TASKS: usize = 32;
 
 thread_local! {
     static ROUNDED: Cell<WordBuffer> = const { Cell::new(WordBuffer::new()) };
-    static LAID_OUT: Cell<WordBuffer> = const { Cell::new(WordBuffer::new()) };
+    static LAID_OUT: Cell<Vec<WordBuffer>> = const { Cell::new(Vec::new()) };
     static STAGED: Cell<WordBuffer> = const { Cell::new(WordBuffer::new()) };
     static SUMS: Cell<WordBuffer> = const { Cell::new(WordBuffer::new()) };
+}
+
+/// One product with x: c = start + alpha · x · weightᵀ.
+pub struct Product<'a> {
+    /// `[N, K]`.
+    pub weight: Matrix<'a>,
+    /// Factor.
+    pub alpha: f32,
+    /// What c holds before.
+    pub start: Start<'a>,
+    /// `[M, N]`.
+    pub c: &'a mut [f32],
 }
 
 /// c = start + alpha · x · weightᵀ for x `[M, K]` float32 with M of at most [`FEW_ROWS`], weight `[N, K]`, c `[M, N]`.
@@ -49,285 +62,226 @@ thread_local! {
 /// # Panics
 /// When extents disagree or x is not a contiguous float32 matrix.
 pub fn few_rows(gemm: &Gemm<'_>, x: &Matrix<'_>, weight: &Matrix<'_>, alpha: f32, start: Start<'_>, c: &mut [f32]) {
-    let (rows, depth, columns) = (x.rows, x.columns, weight.rows);
-    assert_eq!((weight.columns, c.len()), (depth, rows * columns), "extents of a product with few rows");
+    few_rows_together(gemm, x, &mut [Product { weight: *weight, alpha, start, c }]);
+}
+
+/// Several products of the same x, as one loop of the threads: between small products they would wait for each other.
+///
+/// # Panics
+/// As [`few_rows`].
+pub fn few_rows_together(gemm: &Gemm<'_>, x: &Matrix<'_>, products: &mut [Product<'_>]) {
+    let (rows, depth) = (x.rows, x.columns);
     let Elements::F32(values) = x.elements else { panic!("x is float32") };
     assert_eq!(x.stride, depth, "x is contiguous");
-    let values = &values[x.offset..x.offset + rows * depth];
-    let rounds = gemm.compute == ComputeDtype::Bf16;
+    let exact = &values[x.offset..x.offset + rows * depth];
     let mut buffer = ROUNDED.take();
-    let exact = values;
-    let values = if rounds {
-        let rounded = buffer.floats(rows * depth);
-        rounded.copy_from_slice(values);
-        round_in_place(gemm.kernel.isa, rounded);
-        &*rounded
-    } else {
-        values
-    };
-    let work = Work { gemm, x: values, rows, depth, weight, alpha, start, c };
-    // Weights that are read as they lie need no rounding: bf16 is exact, f32 only counts unrounded.
-    match weight.elements {
-        Elements::Bf16(weights) => {
-            // SAFETY: bf16 is a transparent u16.
-            let weights = unsafe { std::slice::from_raw_parts(weights.as_ptr().cast::<u16>(), weights.len()) };
-            #[cfg(target_arch = "x86_64")]
-            if rounds && gemm.kernel.isa == Isa::Avx512Bf16 && depth.is_multiple_of(few_rows_bf16::STEP) {
-                work.in_pairs(weights);
-                ROUNDED.set(buffer);
-                return;
-            }
-            work.direct(Source::Bf16(weights));
+    let rounded = match gemm.compute {
+        ComputeDtype::Bf16 => {
+            let rounded = buffer.floats(rows * depth);
+            rounded.copy_from_slice(exact);
+            round_in_place(gemm.kernel.isa, rounded);
+            &*rounded
         }
-        Elements::F32(weights) if !rounds => work.direct(Source::F32(weights)),
-        #[cfg(target_arch = "x86_64")]
-        Elements::Quant4(view) => match Layout::of(gemm.kernel.isa, rounds, &view, weight) {
-            Some(layout) => {
-                let x = if layout == Layout::Integers { exact } else { values };
-                let work = Work { x, ..work };
-                work.decoded_in_registers(Quant4Rows { view, layout, rounds, depth, stride: weight.stride })
+        ComputeDtype::F32 => exact,
+    };
+    let forms: Vec<Form<'_>> = products.iter().map(|product| Form::of(gemm, &product.weight)).collect();
+    let mut buffers = LAID_OUT.take();
+    buffers.resize_with(buffers.len().max(forms.len()), WordBuffer::new);
+    // Products of one form share what it makes of x.
+    let first_alike = |index: usize| (0..index).find(|other| forms[*other].is_alike(&forms[index])).unwrap_or(index);
+    let laid_out: Vec<&[u32]> = forms
+        .iter()
+        .zip(&mut buffers)
+        .enumerate()
+        .map(|(index, (form, buffer))| match first_alike(index) == index {
+            true => form.lay_out(exact, rounded, depth, buffer),
+            false => &[],
+        })
+        .collect();
+    let works: Vec<Work<'_>> = products
+        .iter_mut()
+        .zip(&forms)
+        .enumerate()
+        .map(|(index, (Product { weight, alpha, start, c }, form))| {
+            assert_eq!((weight.columns, c.len()), (depth, rows * weight.rows), "extents of a product with few rows");
+            let laid_out = laid_out[first_alike(index)];
+            let (alpha, start, c) = (*alpha, *start, SharedMut::new(c));
+            Work { gemm, form, weight, x: rounded, laid_out, rows, depth, alpha, start, c, step: rows_of_task(weight) }
+        })
+        .collect();
+    let counts: Vec<usize> = works.iter().map(|work| work.weight.rows.div_ceil(work.step)).collect();
+    gemm.pool.run(counts.iter().sum(), &|task| {
+        let mut index = task;
+        for (work, count) in works.iter().zip(&counts) {
+            if index < *count {
+                let first = index * work.step;
+                return work.run(first, (first + work.step).min(work.weight.rows));
             }
-            None => work.staged(rounds),
-        },
-        _ => work.staged(rounds),
-    }
+            index -= count;
+        }
+    });
+    LAID_OUT.set(buffers);
     ROUNDED.set(buffer);
 }
 
-/// One product; `x` is rounded already where the product is one in bf16.
-struct Work<'a, 'c> {
+/// Weight rows of one task.
+fn rows_of_task(weight: &Matrix<'_>) -> usize {
+    let row_bytes = weight.bytes().div_ceil(weight.rows.max(1)).max(1);
+    let task_bytes = (weight.bytes() / TASKS).clamp(*TASK_BYTES.start(), *TASK_BYTES.end());
+    (task_bytes / row_bytes).max(1)
+}
+
+/// How a weight is read.
+enum Form<'a> {
+    /// As it lies, against x in f32. Needs no rounding: bf16 is exact, f32 only counts unrounded.
+    Direct(Source<'a>),
+    /// bf16 as it lies, where the processor multiplies pairs of bf16.
+    #[cfg(target_arch = "x86_64")]
+    Pairs(&'a [u16]),
+    /// 4-bit weights in whole blocks, decoded in registers.
+    #[cfg(target_arch = "x86_64")]
+    Quant4(Quant4Rows<'a>),
+    /// Decoded or rounded first, a row at a time.
+    Staged {
+        /// Whether weights are rounded to bf16.
+        rounds: bool,
+    },
+}
+
+impl<'a> Form<'a> {
+    fn of(gemm: &Gemm<'_>, weight: &Matrix<'a>) -> Self {
+        let rounds = gemm.compute == ComputeDtype::Bf16;
+        match weight.elements {
+            Elements::Bf16(weights) => {
+                // SAFETY: bf16 is a transparent u16.
+                let weights = unsafe { std::slice::from_raw_parts(weights.as_ptr().cast::<u16>(), weights.len()) };
+                #[cfg(target_arch = "x86_64")]
+                if rounds && gemm.kernel.isa == Isa::Avx512Bf16 && weight.columns.is_multiple_of(few_rows_bf16::STEP) {
+                    return Self::Pairs(weights);
+                }
+                Self::Direct(Source::Bf16(weights))
+            }
+            Elements::F32(weights) if !rounds => Self::Direct(Source::F32(weights)),
+            #[cfg(target_arch = "x86_64")]
+            Elements::Quant4(view) => match Layout::of(gemm.kernel.isa, rounds, &view, weight) {
+                Some(layout) => {
+                    Self::Quant4(Quant4Rows { view, layout, rounds, depth: weight.columns, stride: weight.stride })
+                }
+                None => Self::Staged { rounds },
+            },
+            _ => Self::Staged { rounds },
+        }
+    }
+
+    /// Whether both lay the same x out alike.
+    fn is_alike(&self, other: &Form<'_>) -> bool {
+        match (self, other) {
+            #[cfg(target_arch = "x86_64")]
+            (Self::Quant4(rows), Form::Quant4(others)) => rows.layout == others.layout,
+            #[cfg(target_arch = "x86_64")]
+            (Self::Pairs(_), Form::Pairs(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// x `[M, K]` as this form reads it; nothing where that is f32 as it lies.
+    fn lay_out<'b>(&self, exact: &[f32], rounded: &[f32], depth: usize, buffer: &'b mut WordBuffer) -> &'b [u32] {
+        #[cfg(target_arch = "x86_64")]
+        match self {
+            Self::Pairs(_) => {
+                let words = buffer.words(rounded.len() / 2);
+                few_rows_bf16::narrow(rounded, words);
+                return words;
+            }
+            Self::Quant4(kernel) => {
+                let words = buffer.words(kernel.words(exact.len() / depth.max(1)));
+                kernel.lay_out(if kernel.layout == Layout::Integers { exact } else { rounded }, words);
+                return words;
+            }
+            Self::Direct(_) | Self::Staged { .. } => {}
+        }
+        let _ = (exact, rounded, depth, buffer);
+        &[]
+    }
+}
+
+/// One product under way.
+struct Work<'a> {
     gemm: &'a Gemm<'a>,
+    form: &'a Form<'a>,
+    weight: &'a Matrix<'a>,
+    /// Rounded already where the product is one in bf16.
     x: &'a [f32],
+    /// By the form.
+    laid_out: &'a [u32],
     rows: usize,
     depth: usize,
-    weight: &'a Matrix<'a>,
     alpha: f32,
     start: Start<'a>,
-    c: &'c mut [f32],
+    c: SharedMut<f32>,
+    /// Weight rows per task.
+    step: usize,
 }
 
-impl Work<'_, '_> {
-    /// Splits the weight rows among the threads. `body` writes the dot products of weight rows `first..last` with all
-    /// rows of x, those of one weight row together.
-    fn run(self, body: &(dyn Fn(usize, usize, &mut [f32]) + Sync)) {
-        let Self { gemm, rows, weight, alpha, start, c, .. } = self;
-        let columns = weight.rows;
-        let row_bytes = weight.bytes().div_ceil(columns.max(1)).max(1);
-        let task_bytes = (weight.bytes() / TASKS).clamp(*TASK_BYTES.start(), *TASK_BYTES.end());
-        let target = SharedMut::new(c);
-        gemm.pool.for_chunks(columns, (task_bytes / row_bytes).max(1), &|first, last| {
-            let mut buffer = SUMS.take();
-            let sums = buffer.floats((last - first) * rows);
-            body(first, last, sums);
-            for row in 0..rows {
-                // SAFETY: tasks own disjoint columns.
-                let to = unsafe { target.slice(row * columns + first, row * columns + last) };
-                let sums = sums.iter().skip(row).step_by(rows).map(|sum| alpha * sum);
-                match start {
-                    Start::Overwrite => to.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum),
-                    Start::Accumulate => to.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum),
-                    Start::Bias(bias) => {
-                        to.iter_mut().zip(sums).zip(&bias[first..last]).for_each(|((to, sum), bias)| *to = bias + sum);
-                    }
+impl Work<'_> {
+    /// One task: weight rows `first..last`.
+    fn run(&self, first: usize, last: usize) {
+        let Self { weight, rows, alpha, start, c, .. } = self;
+        let (rows, columns) = (*rows, weight.rows);
+        let mut buffer = SUMS.take();
+        let sums = buffer.floats((last - first) * rows);
+        self.dots(first, last, sums);
+        for row in 0..rows {
+            // SAFETY: tasks own disjoint columns of disjoint results.
+            let to = unsafe { c.slice(row * columns + first, row * columns + last) };
+            let sums = sums.iter().skip(row).step_by(rows).map(|sum| alpha * sum);
+            match start {
+                Start::Overwrite => to.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum),
+                Start::Accumulate => to.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum),
+                Start::Bias(bias) => {
+                    to.iter_mut().zip(sums).zip(&bias[first..last]).for_each(|((to, sum), bias)| *to = bias + sum);
                 }
             }
-            SUMS.set(buffer);
-        });
+        }
+        SUMS.set(buffer);
     }
 
-    /// For weights that are read as they lie.
-    fn direct(self, source: Source<'_>) {
-        let Self { gemm, x, rows, depth, weight, .. } = self;
-        self.run(&|first, last, sums| {
-            let at = |row: usize| weight.index(row, 0);
-            let source = if first == last { source.range(0, 0) } else { source.range(at(first), at(last - 1) + depth) };
-            let kernel = DenseRows { source, stride: weight.stride, count: last - first, x, rows, depth, sums };
-            dispatch(gemm.kernel.isa, kernel);
-        });
-    }
-
-    /// For bf16 weights as they lie, where the processor multiplies pairs of bf16.
-    #[cfg(target_arch = "x86_64")]
-    fn in_pairs(self, weights: &[u16]) {
-        let Self { x, rows, depth, weight, .. } = self;
-        let mut buffer = LAID_OUT.take();
-        let pairs = buffer.words(rows * depth / 2);
-        few_rows_bf16::narrow(x, pairs);
-        let pairs = &*pairs;
-        self.run(&|first, last, sums| {
-            let weights = &weights[weight.index(first, 0)..];
-            // SAFETY: the caller found the instruction set.
-            unsafe { few_rows_bf16::dots(weights, weight.stride, last - first, depth, pairs, sums) };
-        });
-        LAID_OUT.set(buffer);
-    }
-
-    /// For weights that are first decoded or rounded, a row at a time.
-    fn staged(self, rounds: bool) {
-        let Self { gemm, x, rows, depth, weight, .. } = self;
-        self.run(&|first, last, sums| {
-            let mut buffer = STAGED.take();
-            let staged = buffer.floats(depth);
-            for (row, sums) in (first..last).zip(sums.chunks_exact_mut(rows.max(1))) {
-                load_f32(gemm.kernel.isa, weight, row, 0, staged);
-                if rounds {
-                    round_in_place(gemm.kernel.isa, staged);
-                }
-                let kernel = DenseRows { source: Source::F32(staged), stride: depth, count: 1, x, rows, depth, sums };
+    /// Writes the dot products of weight rows `first..last` with all rows of x, those of one weight row together.
+    fn dots(&self, first: usize, last: usize, sums: &mut [f32]) {
+        let Self { gemm, weight, x, rows, depth, .. } = *self;
+        let count = last - first;
+        match self.form {
+            Form::Direct(source) => {
+                let end = if count == 0 { 0 } else { weight.index(last - 1, 0) + depth };
+                let source = source.range(if count == 0 { 0 } else { weight.index(first, 0) }, end);
+                let kernel = DenseRows { source, stride: weight.stride, count, x, rows, depth, sums };
                 dispatch(gemm.kernel.isa, kernel);
             }
-            STAGED.set(buffer);
-        });
-    }
-
-    /// For 4-bit weights in whole blocks.
-    #[cfg(target_arch = "x86_64")]
-    fn decoded_in_registers(self, kernel: Quant4Rows<'_>) {
-        let Self { x, rows, weight, .. } = self;
-        let mut buffer = LAID_OUT.take();
-        let laid_out = buffer.words(kernel.words(rows));
-        kernel.lay_out(x, laid_out);
-        let laid_out = &*laid_out;
-        self.run(&|first, last, sums| {
-            let mut scales = STAGED.take();
-            kernel.dots(weight.index(first, 0), last - first, laid_out, &mut scales, sums);
-            STAGED.set(scales);
-        });
-        LAID_OUT.set(buffer);
-    }
-}
-
-/// Weights that are read as they lie.
-#[derive(Clone, Copy)]
-enum Source<'a> {
-    F32(&'a [f32]),
-    Bf16(&'a [u16]),
-}
-
-impl Source<'_> {
-    fn range(&self, start: usize, end: usize) -> Self {
-        match self {
-            Self::F32(values) => Self::F32(&values[start..end]),
-            Self::Bf16(values) => Self::Bf16(&values[start..end]),
-        }
-    }
-
-    #[inline(always)]
-    fn len(&self) -> usize {
-        match self {
-            Self::F32(values) => values.len(),
-            Self::Bf16(values) => values.len(),
-        }
-    }
-
-    #[inline(always)]
-    fn value(&self, at: usize) -> f32 {
-        match self {
-            Self::F32(values) => values[at],
-            Self::Bf16(values) => f32::from_bits(u32::from(values[at]) << 16),
-        }
-    }
-
-    /// # Safety
-    /// A whole vector of elements begins at `at`.
-    #[inline(always)]
-    unsafe fn load<S: Simd>(&self, s: S, at: usize) -> S::F {
-        // SAFETY: by the caller.
-        unsafe {
-            match self {
-                Self::F32(values) => s.load(values.as_ptr().add(at)),
-                Self::Bf16(values) => s.load_bf16(values.as_ptr().add(at)),
+            #[cfg(target_arch = "x86_64")]
+            Form::Pairs(weights) => {
+                let weights = &weights[weight.index(first, 0)..];
+                // SAFETY: the form is chosen only where the instruction set was detected.
+                unsafe { few_rows_bf16::dots(weights, weight.stride, count, depth, self.laid_out, sums) };
             }
-        }
-    }
-
-    /// Asks for the cache lines of `count` elements that lie [`AHEAD`] bytes behind `at`.
-    #[inline(always)]
-    fn prefetch(&self, at: usize, count: usize) {
-        let (address, size) = match self {
-            Self::F32(values) => (values.as_ptr().wrapping_add(at).cast::<u8>(), 4),
-            Self::Bf16(values) => (values.as_ptr().wrapping_add(at).cast::<u8>(), 2),
-        };
-        for line in (0..count * size).step_by(64) {
-            prefetch(address.wrapping_add(AHEAD + line));
-        }
-    }
-}
-
-/// Dot products of `count` weight rows, `stride` elements apart, with every row of x; those of one weight row together.
-struct DenseRows<'a> {
-    source: Source<'a>,
-    stride: usize,
-    count: usize,
-    x: &'a [f32],
-    rows: usize,
-    depth: usize,
-    sums: &'a mut [f32],
-}
-
-impl Kernel for DenseRows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        assert!(self.count == 0 || self.source.len() >= (self.count - 1) * self.stride + self.depth);
-        assert_eq!((self.x.len(), self.sums.len()), (self.rows * self.depth, self.rows * self.count));
-        for index in 0..self.count {
-            for group in (0..self.rows).step_by(GROUP) {
-                match self.rows - group {
-                    1 => self.dots::<S, 1, 4>(s, index, group),
-                    2 => self.dots::<S, 2, 4>(s, index, group),
-                    3 => self.dots::<S, 3, 2>(s, index, group),
-                    _ => self.dots::<S, 4, 2>(s, index, group),
-                }
+            #[cfg(target_arch = "x86_64")]
+            Form::Quant4(kernel) => {
+                let mut scales = STAGED.take();
+                kernel.dots(weight.index(first, 0), count, self.laid_out, &mut scales, sums);
+                STAGED.set(scales);
             }
-        }
-    }
-}
-
-impl DenseRows<'_> {
-    /// `M` rows of x, `U` vectors of weights at a time: enough sums under way to hide the latency of an addition.
-    #[inline(always)]
-    fn dots<S: Simd, const M: usize, const U: usize>(&mut self, s: S, index: usize, group: usize) {
-        let (base, depth) = (index * self.stride, self.depth);
-        let x = &self.x[group * depth..(group + M) * depth];
-        let mut sums = [[s.splat(0.0); U]; M];
-        let step = U * S::LANES;
-        let (steps, vectors) = (depth / step * step, depth / S::LANES * S::LANES);
-        for at in (0..steps).step_by(step) {
-            if group == 0 {
-                self.source.prefetch(base + at, step);
-            }
-            for u in 0..U {
-                let at = at + u * S::LANES;
-                // SAFETY: whole vectors of a row of weights and of rows of x.
-                unsafe {
-                    let weight = self.source.load(s, base + at);
-                    for m in 0..M {
-                        sums[m][u] = s.fma(s.load(x.as_ptr().add(m * depth + at)), weight, sums[m][u]);
+            Form::Staged { rounds } => {
+                let mut buffer = STAGED.take();
+                let staged = buffer.floats(depth);
+                for (row, sums) in (first..last).zip(sums.chunks_exact_mut(rows.max(1))) {
+                    load_f32(gemm.kernel.isa, weight, row, 0, staged);
+                    if *rounds {
+                        round_in_place(gemm.kernel.isa, staged);
                     }
+                    let source = Source::F32(staged);
+                    dispatch(gemm.kernel.isa, DenseRows { source, stride: depth, count: 1, x, rows, depth, sums });
                 }
+                STAGED.set(buffer);
             }
-        }
-        for at in (steps..vectors).step_by(S::LANES) {
-            // SAFETY: as above.
-            unsafe {
-                let weight = self.source.load(s, base + at);
-                for m in 0..M {
-                    sums[m][0] = s.fma(s.load(x.as_ptr().add(m * depth + at)), weight, sums[m][0]);
-                }
-            }
-        }
-        for m in 0..M {
-            let mut total = sums[m][0];
-            for u in 1..U {
-                total = s.add(total, sums[m][u]);
-            }
-            let mut sum = s.sum(total);
-            for at in vectors..depth {
-                sum += x[m * depth + at] * self.source.value(base + at);
-            }
-            self.sums[index * self.rows + group + m] = sum;
         }
     }
 }
@@ -408,6 +362,44 @@ mod tests {
                                 assert!(error <= bound, "{} {rows}x{depth}x{columns}: {error} > {bound}", isa.name());
                             }
                         }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every format beside every other, in one loop: the same bits as alone, since only who computes a row differs.
+    #[test]
+    fn products_together_equal_those_alone() {
+        let pool = Pool::new(2);
+        let mut random = TestRandom(5);
+        for (rows, depth) in [(1, 128), (3, 256), (8, 64)] {
+            let x = random.values(rows * depth);
+            let columns = [40, 3, 65, 7, 9, 1, 12, 5, 6];
+            let mut owned = Vec::new();
+            for columns in columns {
+                for format in Owned::formats(&mut random, depth * columns) {
+                    owned.push((columns, format));
+                }
+            }
+            for isa in Isa::available() {
+                for compute in ComputeDtype::ALL {
+                    let gemm = Gemm::new(&pool, isa, compute);
+                    let x = Matrix::f32(&x, rows, depth);
+                    let weights: Vec<Matrix<'_>> =
+                        owned.iter().map(|(columns, owned)| Matrix::new(owned.elements(), *columns, depth)).collect();
+                    let mut found: Vec<Vec<f32>> =
+                        weights.iter().map(|weight| vec![f32::NAN; rows * weight.rows]).collect();
+                    let mut products: Vec<Product<'_>> = weights
+                        .iter()
+                        .zip(&mut found)
+                        .map(|(weight, c)| Product { weight: *weight, alpha: 0.5, start: Start::Overwrite, c })
+                        .collect();
+                    few_rows_together(&gemm, &x, &mut products);
+                    for (weight, found) in weights.iter().zip(&found) {
+                        let mut alone = vec![f32::NAN; found.len()];
+                        few_rows(&gemm, &x, weight, 0.5, Start::Overwrite, &mut alone);
+                        assert_eq!(*found, alone, "{} {rows}x{depth}x{}", isa.name(), weight.rows);
                     }
                 }
             }

@@ -5,6 +5,7 @@ pub mod driver;
 pub mod few_rows;
 #[cfg(target_arch = "x86_64")]
 mod few_rows_bf16;
+mod few_rows_dense;
 #[cfg(target_arch = "x86_64")]
 mod few_rows_quant4;
 #[cfg(target_arch = "x86_64")]
