@@ -1,7 +1,7 @@
 import {
   attention,
   attentionDecode,
-  kvAppend,
+  kvEnter,
   reshape,
   rmsNorm,
   rope,
@@ -51,11 +51,11 @@ export class AttentionLayer {
   /** x [T, D] → [T, D]; with a cache, its entries of this layer are read and extended. */
   forward(x: Tensor, placement: Placement, cache?: KeyValueTensors): Tensor {
     const { heads, keyValueHeads, headExtent } = this.#config
-    const { query, key, value, output, queryNorm, keyNorm } = this.weights
+    const { query, key, value, output } = this.weights
     const tokens = x.shape[0] ?? 0
     const [rawQ, rawK, rawV] = Linear.together(x, [query, key, value]) as [Tensor, Tensor, Tensor]
-    const q = this.#turn(reshape(rawQ, [tokens, heads, headExtent]), queryNorm, placement)
-    const k = this.#turn(reshape(rawK, [tokens, keyValueHeads, headExtent]), keyNorm, placement)
+    const q = reshape(rawQ, [tokens, heads, headExtent])
+    const k = reshape(rawK, [tokens, keyValueHeads, headExtent])
     const v = reshape(rawV, [tokens, keyValueHeads, headExtent])
     const mixed = cache === undefined ? this.#packed(q, k, v, placement) : this.#cached(q, k, v, placement, cache)
     return output.forward(reshape(mixed, [tokens, heads * headExtent]))
@@ -67,14 +67,26 @@ export class AttentionLayer {
     return rope(normed, positions, inverseFrequencies, { attentionScale })
   }
 
-  #packed(q: Tensor, k: Tensor, v: Tensor, { cuSeqlens }: Placement): Tensor {
+  #packed(q: Tensor, k: Tensor, v: Tensor, placement: Placement): Tensor {
+    const { cuSeqlens } = placement
     if (cuSeqlens === undefined) throw new TypeError('attention without a cache needs cuSeqlens')
-    return attention(q, k, v, cuSeqlens, { window: this.#window })
+    const { queryNorm, keyNorm } = this.weights
+    const turnedQ = this.#turn(q, queryNorm, placement)
+    return attention(turnedQ, this.#turn(k, keyNorm, placement), v, cuSeqlens, { window: this.#window })
   }
 
-  #cached(q: Tensor, k: Tensor, v: Tensor, { slots, positions }: Placement, cache: KeyValueTensors): Tensor {
+  #cached(q: Tensor, k: Tensor, v: Tensor, placement: Placement, cache: KeyValueTensors): Tensor {
+    const { slots, positions, inverseFrequencies, attentionScale } = placement
     if (slots === undefined) throw new TypeError('attention with a cache needs slots')
-    kvAppend(cache, k, v, slots, positions)
-    return attentionDecode(q, cache, slots, positions, { window: this.#window })
+    const turned = kvEnter(cache, q, k, v, {
+      slots,
+      positions,
+      inverseFrequencies,
+      attentionScale,
+      queryNorm: this.weights.queryNorm?.value,
+      keyNorm: this.weights.keyNorm?.value,
+      epsilon: this.#config.normEpsilon,
+    })
+    return attentionDecode(turned, cache, slots, positions, { window: this.#window })
   }
 }

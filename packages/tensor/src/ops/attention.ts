@@ -121,6 +121,47 @@ export function kvAppend(cache: KeyValueTensors, k: Tensor, v: Tensor, slots: Te
   k.device.run('kvAppend', { cacheK: cache.keys, cacheV: cache.values, k, v, slots, positions })
 }
 
+/** Where new tokens go and how their heads are turned; see {@link kvEnter}. */
+export interface EnterOptions extends RopeOptions {
+  /** [T], int32: sequence of each token. */
+  readonly slots: Tensor
+  /** [T], int32. */
+  readonly positions: Tensor
+  /** [rotary/2]. */
+  readonly inverseFrequencies: Tensor
+  /** Weight of the norm of each head of queries, [D]; without it they are only rotated. */
+  readonly queryNorm?: Tensor | undefined
+  /** The same for keys. */
+  readonly keyNorm?: Tensor | undefined
+  /** Added to mean squares. Default 1e-6. */
+  readonly epsilon?: number
+}
+
+/**
+ * New tokens enter a cache: {@link rmsNorm} and {@link rope} of queries and keys, then {@link kvAppend}, as one op. Not
+ * differentiable.
+ * @param q - [T, H, D], float32
+ * @param k - [T, KV, D]
+ * @param v - [T, KV, D]
+ * @returns the queries normed and rotated, [T, H, D]
+ */
+export function kvEnter(cache: KeyValueTensors, q: Tensor, k: Tensor, v: Tensor, options: EnterOptions): Tensor {
+  const { slots, positions, inverseFrequencies, queryNorm, keyNorm, epsilon = 1e-6, attentionScale = 1 } = options
+  const inputs = {
+    q,
+    k,
+    v,
+    cacheK: cache.keys,
+    cacheV: cache.values,
+    slots,
+    positions,
+    inverseFrequencies,
+    qNorm: queryNorm,
+    kNorm: keyNorm,
+  }
+  return q.device.run('kvEnter', inputs, { epsilon, attentionScale })[0] as Tensor
+}
+
 /**
  * Attention of queries to a cache: query t sees entries 0 … positions[t] of its sequence. Serves prefill and decode.
  * Not differentiable.

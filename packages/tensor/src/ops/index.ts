@@ -3,8 +3,10 @@ export {
   attention,
   attentionDecode,
   kvAppend,
+  kvEnter,
   rope,
   type AttentionOptions,
+  type EnterOptions,
   type KeyValueTensors,
   type RopeOptions,
 } from './attention.ts'

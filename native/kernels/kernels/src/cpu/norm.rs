@@ -1,5 +1,6 @@
 //! RMS normalisation, forward and backward, one pass over memory each.
 
+use super::isa::Isa;
 use super::operand::as_f32;
 use super::pool::SharedMut;
 use super::simd::span::{get, put};
@@ -67,6 +68,16 @@ impl Kernel for Forward<'_> {
                 at += S::LANES;
             }
         }
+    }
+}
+
+/// y = x normed row by row, without keeping the inverse root mean squares.
+pub fn norm_rows(isa: Isa, x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
+    let columns = weight.len();
+    for (x, y) in x.chunks_exact(columns).zip(y.chunks_exact_mut(columns)) {
+        let inverse = &mut [0.0];
+        let kernel = Forward { columns, epsilon, weight, weight_offset: 0.0, x, residual: None, y, inverse, sum: None };
+        dispatch(isa, kernel);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Rotary position embedding, half-split layout.
 
+use super::isa::Isa;
 use super::operand::as_f32;
 use super::pool::{Pool, SharedMut};
 use super::simd::span::{get, put};
@@ -46,7 +47,7 @@ impl Kernel for Rotate<'_> {
 }
 
 /// Cosines and sines of the angles of a call, one row of `half` per token.
-struct Table {
+pub struct Table {
     positions: Vec<i32>,
     frequencies: Vec<f32>,
     scale: f64,
@@ -89,8 +90,15 @@ impl Table {
         Self { positions: positions.to_vec(), frequencies: frequencies.to_vec(), scale, cosine, sine }
     }
 
+    /// Cosines and sines of a token.
+    pub fn angles(&self, token: usize) -> (&[f32], &[f32]) {
+        let half = self.frequencies.len();
+        let span = token * half..(token + 1) * half;
+        (&self.cosine[span.clone()], &self.sine[span])
+    }
+
     /// The table of these angles: one that is kept, or a new one.
-    fn of(pool: &Pool, positions: &[i32], frequencies: &[f32], scale: f64) -> Arc<Self> {
+    pub fn of(pool: &Pool, positions: &[i32], frequencies: &[f32], scale: f64) -> Arc<Self> {
         let lock = || TABLES.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = lock().iter().find(|table| table.fits(positions, frequencies, scale)) {
             return Arc::clone(found);
@@ -105,6 +113,11 @@ impl Table {
     }
 }
 
+/// Rotates the heads of one token, of extent `dim`, by its angles from [`Table::angles`], or back where `inverse`.
+pub fn rotate(isa: Isa, x: &[f32], dim: usize, (cosine, sine): (&[f32], &[f32]), inverse: bool, y: &mut [f32]) {
+    dispatch(isa, Rotate { heads: x.len() / dim, dim, inverse, x, y, cosine, sine });
+}
+
 /// y = rotation of x by ±position·frequency.
 fn rope(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     let view = call.input("x");
@@ -117,15 +130,11 @@ fn rope(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     // SAFETY: the output of this call.
     let y = SharedMut::new(unsafe { call.outputs[0].slice_mut::<f32>()? });
     let row = heads * dim;
-    let half = frequencies.len();
     context.pool.for_chunks(positions.len(), (16_384 / row.max(1)).max(1), &|first, last| {
         for token in first..last {
             // SAFETY: tasks own disjoint tokens.
             let y = unsafe { y.slice(token * row, (token + 1) * row) };
-            let x = &x[token * row..(token + 1) * row];
-            let cosine = &table.cosine[token * half..(token + 1) * half];
-            let sine = &table.sine[token * half..(token + 1) * half];
-            dispatch(context.isa, Rotate { heads, dim, inverse, x, y, cosine, sine });
+            rotate(context.isa, &x[token * row..(token + 1) * row], dim, table.angles(token), inverse, y);
         }
     });
     Ok(())

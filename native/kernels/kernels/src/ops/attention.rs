@@ -1,6 +1,6 @@
 //! Rotary embedding, attention over packed sequences and over a key-value cache.
 
-use super::{InferCall, Inferred, OpDeclaration, attribute, input};
+use super::{InferCall, Inferred, OpDeclaration, attribute, input, optional};
 use crate::dtype::DType;
 use crate::error::{KernelError, Result};
 use crate::shape::TensorSpec;
@@ -77,6 +77,29 @@ pub const OPS: &[OpDeclaration] = &[
         outputs: &[],
         mutates: &["cacheK", "cacheV"],
         infer: kv_append,
+    },
+    // y = rope(rmsNorm(q)); cache[slots[t], positions[t]] = rope(rmsNorm(k[t])), v[t]. Without a norm's weight [D] its
+    // heads are only rotated.
+    OpDeclaration {
+        name: "kvEnter",
+        inputs: &[
+            input("q"),
+            input("k"),
+            input("v"),
+            input("cacheK"),
+            input("cacheV"),
+            input("slots"),
+            input("positions"),
+            input("inverseFrequencies"),
+            optional("qNorm"),
+            optional("kNorm"),
+        ],
+        variadic: &[],
+        attributes: &[attribute("epsilon", 1e-6), attribute("attentionScale", 1.0)],
+        rest: None,
+        outputs: &["y"],
+        mutates: &["cacheK", "cacheV"],
+        infer: kv_enter,
     },
 ];
 
@@ -228,4 +251,32 @@ fn kv_append(call: &InferCall<'_>) -> Result<Inferred> {
     let elements = 2 * tokens * cache.shape[2] * cache.shape[3];
     let bytes = elements * (4 + cache.dtype.size().unwrap_or(4));
     Ok(Inferred { outputs: vec![], workspace_bytes: 0, flops: 0, bytes: bytes as u64 })
+}
+
+fn kv_enter(call: &InferCall<'_>) -> Result<Inferred> {
+    let written = kv_append(call)?;
+    let cache = cache(call)?;
+    let q = call.typed("q", DType::F32)?;
+    rank(call, "q", 3)?;
+    let (tokens, dim) = (call.input("k").shape[0], cache.shape[3]);
+    call.expect_shape("q", &[tokens, q.shape[1], dim])?;
+    let frequencies = call.float("inverseFrequencies")?;
+    rank(call, "inverseFrequencies", 1)?;
+    if dim == 0 || 2 * frequencies.elements() > dim {
+        let text = format!("{} frequencies turn more than the {dim} elements of a head", frequencies.elements());
+        return Err(KernelError::shape(call.name(), text));
+    }
+    for name in ["qNorm", "kNorm"] {
+        if call.optional(name).is_some() {
+            call.float(name)?;
+            call.expect_shape(name, &[dim])?;
+        }
+    }
+    let elements = (q.elements() + call.input("k").elements()) as u64;
+    Ok(Inferred {
+        outputs: vec![q.clone()],
+        workspace_bytes: 4 * call.input("k").elements(),
+        flops: 8 * elements,
+        bytes: written.bytes + 8 * q.elements() as u64,
+    })
 }

@@ -11,18 +11,33 @@ pub const KERNELS: &[(&str, OracleKernel)] = &[
     ("attentionBackward", attention_backward),
     ("attentionDecode", decode),
     ("kvAppend", append),
+    ("kvEnter", enter),
 ];
 
 fn rope(call: &OracleCall<'_>) -> Result<()> {
     let view = call.input("x");
     let (heads, dim) = (view.spec.shape[1], view.spec.shape[2]);
     let (x, positions) = (view.values()?, call.input("positions").values()?);
-    let frequencies = call.input("inverseFrequencies").values()?;
-    let (scale, half) = (call.attributes.number("attentionScale"), frequencies.len());
     let direction = if call.attributes.flag("inverse") { -1.0 } else { 1.0 };
+    let frequencies = call.input("inverseFrequencies").values()?;
+    let turned = turn(x, positions, frequencies, heads, dim, call.attributes.number("attentionScale"), direction);
     // SAFETY: the output of this call.
-    let y = unsafe { call.outputs[0].values_mut()? };
-    y.copy_from_slice(x);
+    unsafe { call.outputs[0].values_mut()? }.copy_from_slice(&turned);
+    Ok(())
+}
+
+/// x [T, H, D] with the first 2·`frequencies` elements of each head rotated, half-split.
+fn turn(
+    x: &[f64],
+    positions: &[f64],
+    frequencies: &[f64],
+    heads: usize,
+    dim: usize,
+    scale: f64,
+    direction: f64,
+) -> Vec<f64> {
+    let half = frequencies.len();
+    let mut y = x.to_vec();
     for (token, position) in positions.iter().enumerate() {
         for head in 0..heads {
             let base = (token * heads + head) * dim;
@@ -36,7 +51,7 @@ fn rope(call: &OracleCall<'_>) -> Result<()> {
             }
         }
     }
-    Ok(())
+    y
 }
 
 /// Everything about one (query, head): which keys it sees and with which weights.
@@ -176,19 +191,50 @@ fn decode(call: &OracleCall<'_>) -> Result<()> {
 }
 
 fn append(call: &OracleCall<'_>) -> Result<()> {
+    write(call, "cacheK", call.input("k").values()?)?;
+    write(call, "cacheV", call.input("v").values()?)
+}
+
+/// cache[slots[t], positions[t]] = row t.
+fn write(call: &OracleCall<'_>, cache: &str, rows: &[f64]) -> Result<()> {
     let slots = integers(call.input("slots").values()?);
     let positions = integers(call.input("positions").values()?);
-    for (cache, source) in [("cacheK", "k"), ("cacheV", "v")] {
-        let cache = call.input(cache);
-        let shape = &cache.spec.shape;
-        check_cache(&slots, &positions, shape[0], shape[1])?;
-        let (row, source) = (shape[2] * shape[3], call.input(source).values()?);
-        // SAFETY: a declared in-place input of this call.
-        let target = unsafe { cache.values_mut()? };
-        for (token, (slot, position)) in slots.iter().zip(&positions).enumerate() {
-            let place = (*slot as usize * shape[1] + *position as usize) * row;
-            target[place..place + row].copy_from_slice(&source[token * row..(token + 1) * row]);
-        }
+    let cache = call.input(cache);
+    let shape = &cache.spec.shape;
+    check_cache(&slots, &positions, shape[0], shape[1])?;
+    let row = shape[2] * shape[3];
+    // SAFETY: a declared in-place input of this call.
+    let target = unsafe { cache.values_mut()? };
+    for (token, (slot, position)) in slots.iter().zip(&positions).enumerate() {
+        let place = (*slot as usize * shape[1] + *position as usize) * row;
+        target[place..place + row].copy_from_slice(&rows[token * row..(token + 1) * row]);
     }
     Ok(())
+}
+
+fn enter(call: &OracleCall<'_>) -> Result<()> {
+    let turned = |name: &str, norm: &str| -> Result<Vec<f64>> {
+        let view = call.input(name);
+        let (heads, dim) = (view.spec.shape[1], view.spec.shape[2]);
+        let mut x = view.values()?.to_vec();
+        if let Some(weight) = call.optional(norm) {
+            rms_rows(&mut x, weight.values()?, call.attributes.number("epsilon"));
+        }
+        let frequencies = call.input("inverseFrequencies").values()?;
+        let scale = call.attributes.number("attentionScale");
+        Ok(turn(&x, call.input("positions").values()?, frequencies, heads, dim, scale, 1.0))
+    };
+    write(call, "cacheK", &turned("k", "kNorm")?)?;
+    write(call, "cacheV", call.input("v").values()?)?;
+    // SAFETY: the output of this call.
+    unsafe { call.outputs[0].values_mut()? }.copy_from_slice(&turned("q", "qNorm")?);
+    Ok(())
+}
+
+/// Norms rows by their root mean square.
+fn rms_rows(x: &mut [f64], weight: &[f64], epsilon: f64) {
+    for row in x.chunks_exact_mut(weight.len()) {
+        let mean = row.iter().map(|value| value * value).sum::<f64>() / row.len() as f64;
+        row.iter_mut().zip(weight).for_each(|(value, weight)| *value *= weight / (mean + epsilon).sqrt());
+    }
 }

@@ -263,6 +263,47 @@ fn kv_append_writes_the_addressed_rows_only() {
     }
 }
 
+/// Norm and rotation are a dozen roundings of values below 4; a cache in bfloat16 rounds keys by 2⁻⁹ more.
+#[test]
+fn entering_the_cache_equals_the_oracle_and_the_ops_it_joins() {
+    let mut values = Values::new(10);
+    for (dtype, tolerance) in [(DType::F32, 4e-6), (DType::BF16, 2f64.powi(-8))] {
+        for (tokens, heads, kv_heads, dim, half) in
+            [(1, 16, 8, 128, 64), (3, 4, 2, 10, 3), (70, 6, 3, 64, 32), (0, 2, 1, 4, 2)]
+        {
+            let cache = values.tensor(&[2, 80, kv_heads, dim], 1.0).cast(dtype);
+            let (q, k) = (values.tensor(&[tokens, heads, dim], 1.0), values.tensor(&[tokens, kv_heads, dim], 1.0));
+            // Values that the cache's dtype holds, so that only what is computed is rounded.
+            let v = values.tensor(&[tokens, kv_heads, dim], 1.0).cast(dtype).cast(DType::F32);
+            let slots: Vec<i32> = (0..tokens as i32).map(|token| token % 2).collect();
+            let positions: Vec<i32> = (0..tokens as i32).map(|token| token / 2 + 5).collect();
+            let (slots, positions) = (Tensor::i32(&slots), Tensor::i32(&positions));
+            let frequencies = values.tensor(&[half], 0.5);
+            let norms = [values.tensor(&[dim], 1.0), values.tensor(&[dim], 1.0)];
+            for [with_q, with_k] in [[true, true], [false, false], [false, true]] {
+                let norm = |is_there: bool, index: usize| is_there.then(|| norms[index].clone());
+                let operands = [&q, &k, &v, &cache, &cache, &slots, &positions, &frequencies];
+                let mut inputs: Vec<Option<Tensor>> = operands.into_iter().cloned().map(Some).collect();
+                inputs.extend([norm(with_q, 0), norm(with_k, 1)]);
+                let attributes = vec![("epsilon", 1e-5), ("attentionScale", 1.25)];
+                let entered = OpCall { op: "kvEnter", inputs, attributes, rest: vec![] };
+                entered.check(tolerance);
+                for isa in Isa::available() {
+                    let run = |call: OpCall| call.run(&mut CpuBackend::with_isa(isa)).expect("runs").remove(0);
+                    let normed = match norm(with_q, 0) {
+                        Some(weight) => run(OpCall::new("rmsNorm", vec![q.clone(), weight], &[("epsilon", 1e-5)])),
+                        None => q.clone(),
+                    };
+                    let turned = vec![normed, positions.clone(), frequencies.clone()];
+                    let apart = run(OpCall::new("rope", turned, &[("attentionScale", 1.25)]));
+                    let together = entered.run(&mut CpuBackend::with_isa(isa)).expect("runs").remove(0);
+                    assert_eq!(together.values, apart.values, "{}", isa.name());
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn addresses_outside_the_cache_and_bad_offsets_are_coded_errors() {
     let mut values = Values::new(9);

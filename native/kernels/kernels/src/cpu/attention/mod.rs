@@ -2,6 +2,7 @@
 
 mod backward;
 mod cache;
+mod enter;
 mod forward;
 mod micro;
 mod pack;
@@ -29,6 +30,7 @@ pub const KERNELS: &[(&str, CpuKernel)] = &[
     ("attentionBackward", packed_backward),
     ("attentionDecode", cached),
     ("kvAppend", cache::append),
+    ("kvEnter", enter::enter),
 ];
 
 /// Shape and masking of a call with inputs `q` [T, H, D] and keys whose last extents are KV, D.
