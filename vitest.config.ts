@@ -40,8 +40,9 @@ const config: ViteUserConfig = defineConfig({
     pool: 'forks',
     // Kernels bring their own threads; more workers than this only make them fight for the cores.
     maxWorkers: 2,
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    // Against tests that hang, and far beyond what a busy machine makes of the longest: no test measures by it.
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
     exclude: ['**/node_modules/**', '**/dist/**', '**/target/**', '**/__fixtures__/**', '**/runs/**'],
     projects: [...packageProjects(), ...otherFolders.map((folder) => project(folder, folder))],
   },

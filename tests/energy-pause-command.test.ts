@@ -29,24 +29,40 @@ beforeEach(async (context) => {
 })
 afterEach(() => server[Symbol.asyncDispose]())
 
-const steps = 60
+/** So many that a run which is told to stop after its first ones has most before it, however late that is. */
+const steps = 300
 const gated = ['--carbon', 'uk', '--zone', 'GBR', '--pause-above', '300']
 
 function words(output: string, more: readonly string[] = []): string[] {
   return sftWords(small, output, '--max-steps', String(steps), '--save-steps', String(steps), ...more)
 }
 
-/** Sends signals once, some time after standard output holds a text. */
+/** Sends signals once, when standard output holds a text and then something has come true. */
 function signalAt(
   text: string,
   signals: readonly NodeJS.Signals[],
-  delayMs: number = 0,
+  isTime: () => boolean = () => true,
 ): NonNullable<SwiftCall['onOutput']> {
   let isSent = false
   return (child, stdout) => {
     if (isSent || !stdout.includes(text)) return
     isSent = true
-    setTimeout(() => signals.forEach((signal) => child.kill(signal)), delayMs)
+    const sendInTime = (): void => {
+      if (isTime()) signals.forEach((signal) => child.kill(signal))
+      else if (child.exitCode === null && child.signalCode === null) setTimeout(sendInTime, 50)
+    }
+    setTimeout(sendInTime, 0)
+  }
+}
+
+/** Whether a commit of the ledger, which comes every second, holds energy of a pause. */
+function hasPaused(output: string): boolean {
+  try {
+    const { entries } = Ledger.read(join(output, 'energy'))
+    return entries.some(({ path, nanojoules }) => path === 'pause' && nanojoules > 0n)
+  } catch {
+    // The journal's next part is being begun.
+    return false
   }
 }
 
@@ -92,8 +108,10 @@ describe('swift sft --pause-above', () => {
 
     grams = 400
     const again = words(output, [...gated, ...option, '--resume-from-checkpoint', 'auto'])
-    // Long enough for a commit of the ledger, which comes every second.
-    const killed = await runSwift(again, { env, onOutput: signalAt('paused after step', ['SIGKILL'], 2500) })
+    const killed = await runSwift(again, {
+      env,
+      onOutput: signalAt('paused after step', ['SIGKILL'], () => hasPaused(output)),
+    })
     expect(killed.code).toBeNull()
     expect(killed.stdout).toMatch(
       new RegExp(

@@ -1,9 +1,9 @@
-import { copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { folder } from './energy-support.ts'
 
-/** A GPU as `native/kernels/fake-nvml/src/script.rs` reads it. Seconds count from the moment the library is loaded. */
+/** A GPU as `native/kernels/fake-nvml/src/script.rs` reads it, at the seconds of its machine's clock. */
 export interface FakeGpu {
   readonly uuid: string
   /** Watts from a second on, constant until the next entry. */
@@ -28,13 +28,29 @@ export const whyNoFakeGpus: string | undefined =
     ? `${name} is not built: npm test builds it, or cargo build -p swift-fake-nvml --manifest-path native/kernels/Cargo.toml`
     : undefined
 
-/** A copy of the stand-in for NVIDIA's library, so that each test has a machine and a clock of its own. */
-export function fakeGpus(...devices: readonly FakeGpu[]): { readonly library: string; readonly noProcessor: string } {
+/** GPUs and their clock, which stands until it is set: how late anybody looks changes no reading. */
+export interface FakeGpus {
+  /** A copy of the stand-in for NVIDIA's library, so that each test has a machine of its own. */
+  readonly library: string
+  /** A powercap tree without a processor. */
+  readonly noProcessor: string
+  /** Holds the seconds of the clock, at first 0. Replace it as a whole: a reader finds the old time or the new one. */
+  readonly clock: string
+  /** Sets the clock. */
+  readonly setSeconds: (seconds: number) => void
+}
+
+/** Makes a machine of GPUs. */
+export function fakeGpus(...devices: readonly FakeGpu[]): FakeGpus {
   const own = folder()
-  const library = join(own, 'nvml.so')
+  const [library, noProcessor, clock] = [join(own, 'nvml.so'), join(own, 'powercap'), join(own, 'clock')]
   copyFileSync(built ?? '', library)
-  writeFileSync(`${library}.json`, JSON.stringify({ driver: '580.1', devices }))
-  const noProcessor = join(own, 'powercap')
+  writeFileSync(`${library}.json`, JSON.stringify({ driver: '580.1', devices, clock }))
   mkdirSync(noProcessor)
-  return { library, noProcessor }
+  const setSeconds = (seconds: number): void => {
+    writeFileSync(`${clock}.next`, String(seconds))
+    renameSync(`${clock}.next`, clock)
+  }
+  setSeconds(0)
+  return { library, noProcessor, clock, setSeconds }
 }

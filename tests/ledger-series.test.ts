@@ -23,6 +23,8 @@ async function spend(phase: string, resume: LedgerOptions['resume'] = 'auto'): P
   for (let turn = 0; turn < 5; turn++) {
     tree.add(zone, joule)
     await sleep(30)
+    // A commit for each turn, however late the sampler is.
+    await ledger.snapshot()
   }
   return ledger
 }

@@ -45,7 +45,8 @@ describe('a child that answers lines', () => {
   it('is ours to the watch that knows it, and another’s to one that does not', async ({ skip }) => {
     if (process.platform !== 'linux') skip('CPU time of processes is read on Linux only')
     const [knowing, ignorant] = [new CpuWatch(), new CpuWatch()]
-    const busy = 'const end = Date.now() + 400; while (Date.now() < end); console.log("{}"); process.stdin.resume()'
+    // 0.4 s of processor time, however long a busy machine takes to give them.
+    const busy = 'while (process.cpuUsage().user < 4e5); console.log("{}"); process.stdin.resume()'
     const child = new LineChild(process.execPath, ['-e', busy], knowing)
     await child.next()
     const [known, unknown] = [knowing.othersShare(), ignorant.othersShare()]

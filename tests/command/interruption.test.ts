@@ -70,7 +70,7 @@ it('tells programs too, with --json', async () => {
 
 it('stops while the data are read, with nothing to save', async () => {
   const output = join(root, 'reading')
-  const rows = Array.from({ length: 100_000 }, (_, index) => ({ query: `question ${index}?`, response: 'Belo' }))
+  const rows = Array.from({ length: 300_000 }, (_, index) => ({ query: `question ${index}?`, response: 'Belo' }))
   const dataset = writeJsonLines(join(root, 'many.jsonl'), rows)
   const interrupt = async (...more: string[]): Promise<SwiftRun> => {
     let isSent = false

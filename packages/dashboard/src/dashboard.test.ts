@@ -10,6 +10,9 @@ import { makeRun, TestFolder } from './test-support/make-run.ts'
 import { formatNumber } from './view/format.ts'
 import { coloursOfChart, layoutShift, lowContrast, overflows, smallTargets } from './test-support/page-probes.ts'
 
+/** The page draws after what made it do so, on a busy machine a good while after. */
+const drawn = { timeout: 30_000 } as const
+
 /** A folder may be called so, and a page that believed it would run it. */
 const nasty = '<img src=x onerror=document.title=`taken`>'
 
@@ -56,8 +59,8 @@ describe('an exported report', () => {
 
   it('draws its charts, with the budget, and says what is measured and what is modelled', async () => {
     const { page } = await openPage(browser, report)
-    expect(await coloursOfChart(page, 'energy')).toBeGreaterThan(8)
-    expect(await coloursOfChart(page, 'loss')).toBeGreaterThan(8)
+    await expect.poll(() => coloursOfChart(page, 'energy'), drawn).toBeGreaterThan(8)
+    await expect.poll(() => coloursOfChart(page, 'loss'), drawn).toBeGreaterThan(8)
     const tiles = (await page.locator('.tiles').textContent()) ?? ''
     // The counter was fed 12 J: all of them are in the ledger, less what it books to its own sampling and to the moments
     // between phases in the phases.
@@ -77,7 +80,8 @@ describe('an exported report', () => {
     expect(tiles).toContain('modelled')
     expect(await page.locator('.verdict').textContent()).toContain('The ledger balances.')
     await page.locator('input[name="energy-scope"][value="machine"]').check()
-    expect(await page.locator('#energy .legend tbody th').allTextContents()).toContain('outside phases')
+    const legend = page.locator('#energy .legend tbody th')
+    await expect.poll(() => legend.allTextContents(), drawn).toContain('outside phases')
     await page.context().close()
   })
 
@@ -118,7 +122,7 @@ describe('an exported report', () => {
       made.append(button)
     })()`)
     expect(await lowContrast(page)).toEqual([expect.stringContaining('hard to read')])
-    expect(await layoutShift(page)).toBeGreaterThan(0)
+    await expect.poll(() => layoutShift(page), drawn).toBeGreaterThan(0)
     expect(await overflows(page)).toBe(true)
     expect(await smallTargets(page)).toEqual(['tiny 10'])
     await page.context().close()
@@ -126,13 +130,15 @@ describe('an exported report', () => {
 
   it('keeps the theme that was chosen', async () => {
     const { page } = await openPage(browser, report, { colorScheme: 'light' })
+    await expect.poll(() => coloursOfChart(page, 'energy'), drawn).toBeGreaterThan(8)
     const before = await coloursOfChart(page, 'energy')
+    const background = (): Promise<string> => page.evaluate('getComputedStyle(document.body).backgroundColor')
     await page.locator('input[name="theme"][value="dark"]').check()
-    expect(await page.evaluate('getComputedStyle(document.body).backgroundColor')).toBe('rgb(14, 17, 22)')
-    expect(await coloursOfChart(page, 'energy')).not.toBe(before)
+    await expect.poll(background, drawn).toBe('rgb(14, 17, 22)')
+    await expect.poll(() => coloursOfChart(page, 'energy'), drawn).not.toBe(before)
     expect(await lowContrast(page)).toEqual([])
     await page.reload()
-    expect(await page.evaluate('getComputedStyle(document.body).backgroundColor')).toBe('rgb(14, 17, 22)')
+    await expect.poll(background, drawn).toBe('rgb(14, 17, 22)')
     await page.context().close()
   })
 
@@ -146,41 +152,45 @@ describe('an exported report', () => {
     await page.keyboard.press('End')
     const sum = page.locator('#energy .legend tfoot td').last()
     const moment = page.locator('#energy .legend thead th').last()
-    // The page draws after the key, on a busy machine a while after it.
-    await expect.poll(() => sum.textContent()).toMatch(/J$/)
+    await expect.poll(() => sum.textContent(), drawn).toMatch(/J$/)
     const [end, endMoment] = [await sum.textContent(), await moment.textContent()]
     expect(endMoment).toMatch(/^at /)
     await page.keyboard.press('ArrowLeft')
     await page.keyboard.press('ArrowLeft')
-    await expect.poll(() => moment.textContent()).not.toBe(endMoment)
+    await expect.poll(() => moment.textContent(), drawn).not.toBe(endMoment)
     expect(await moment.textContent()).toMatch(/^at /)
     // The last stretches may hold too little to show in three digits; the first ones do not.
     await page.keyboard.press('Home')
-    await expect.poll(() => sum.textContent()).not.toBe(end)
+    await expect.poll(() => sum.textContent(), drawn).not.toBe(end)
     await page.keyboard.press('Escape')
-    await expect.poll(() => sum.textContent()).toBe('–')
+    await expect.poll(() => sum.textContent(), drawn).toBe('–')
     // Icicle: arrows move, Enter goes in, Escape out.
     await page.locator('#accounts [tabindex="0"]').focus()
+    const account = page.locator('.account strong')
+    const focused = (): Promise<string> => page.evaluate('document.activeElement.dataset.node')
     await page.keyboard.press('ArrowDown')
-    expect(await page.locator('.account strong').textContent()).toBe('machine / phases')
+    await expect.poll(() => account.textContent(), drawn).toBe('machine / phases')
     await page.keyboard.press('ArrowDown')
+    await expect.poll(focused, drawn).toMatch(/^machine\/phase\/./)
+    const below = await focused()
     await page.keyboard.press('ArrowRight')
-    const inner = await page.evaluate('document.activeElement.dataset.node')
-    expect(inner).toMatch(/^machine\/phase\/./)
+    await expect.poll(focused, drawn).not.toBe(below)
+    expect(await focused()).toMatch(/^machine\/phase\/./)
     await page.keyboard.press('Enter')
-    expect(await page.locator('.crumbs [aria-current]').textContent()).toBe(
-      await page
-        .locator('.account strong')
-        .textContent()
-        .then((path) => path?.split(' / ').at(-1)),
-    )
+    const inner = page.locator('.crumbs [aria-current]')
+    await expect
+      .poll(async () => (await account.textContent())?.split(' / ').at(-1) === (await inner.textContent()), drawn)
+      .toBe(true)
+    const crumbs = page.locator('.crumbs')
+    const within = await crumbs.textContent()
     await page.keyboard.press('Escape')
+    await expect.poll(() => crumbs.textContent(), drawn).not.toBe(within)
     await page.keyboard.press('Escape')
-    expect(await page.locator('.crumbs').textContent()).toBe('machine')
+    await expect.poll(() => crumbs.textContent(), drawn).toBe('machine')
     // Controls are radio buttons.
     await page.locator('#loss input[value="joules"]').focus()
     await page.keyboard.press('ArrowRight')
-    expect(await page.locator('#loss h2').textContent()).toBe('Loss against steps')
+    await expect.poll(() => page.locator('#loss h2').textContent(), drawn).toBe('Loss against steps')
     await page.context().close()
   })
 
@@ -196,7 +206,7 @@ describe('an exported report', () => {
     const [first, second] = [await joulesOf('first'), await joulesOf('second')]
     expect(await rows.nth(1).textContent()).toContain(`−${formatNumber(100 * (1 - second / first))} % measured`)
     await rows.nth(1).getByRole('button').click()
-    expect(await page.locator('.run-title h2').textContent()).toBe('second')
+    await expect.poll(() => page.locator('.run-title h2').textContent(), drawn).toBe('second')
     expect(await rows.nth(0).textContent()).toContain(`+${formatNumber(100 * (first / second - 1))} % measured`)
     await page.context().close()
   })
@@ -204,7 +214,7 @@ describe('an exported report', () => {
   it('shows a run with a hostile name as text', async () => {
     const { page, errors } = await openPage(browser, report)
     await page.locator('.compare tbody tr').nth(2).getByRole('button').click()
-    expect(await page.locator('.run-title h2').textContent()).toBe(nasty)
+    await expect.poll(() => page.locator('.run-title h2').textContent(), drawn).toBe(nasty)
     expect(await page.locator('img').count()).toBe(0)
     expect(await page.title()).toBe('3 runs · joule ledger')
     expect(errors).toEqual([])
@@ -218,7 +228,7 @@ describe('a served dashboard', () => {
     await makeRun(own.join('run'))
     await using server = await startDashboard({ paths: [own.join('run')], port: 0, periodMs: 50 })
     const { page, errors, requests } = await openPage(browser, server.url)
-    expect(await page.locator('.connection').textContent()).toBe('live')
+    await expect.poll(() => page.locator('.connection').textContent(), drawn).toBe('live')
     await page.locator('.tile', { hasText: 'step 40' }).waitFor()
     await appendFile(
       own.join('run/logging.jsonl'),
@@ -255,8 +265,9 @@ describe('a served dashboard', () => {
     expect(await page.locator('.problems').textContent()).toContain('WARN_RUN_EMPTY')
     expect(await page.locator('.tiles').textContent()).toContain('unavailable')
     await page.locator('.picker select').selectOption({ index: 1 })
-    const problems = (await page.locator('.problems').textContent()) ?? ''
-    expect(problems).toContain('plan.json is not JSON')
+    const shown = page.locator('.problems')
+    await expect.poll(() => shown.textContent(), drawn).toContain('plan.json is not JSON')
+    const problems = (await shown.textContent()) ?? ''
     expect(problems).toContain('ERR_RUN_LOG_LINES')
     expect(problems).toMatch(/ERR_LEDGER_/)
     expect(errors).toEqual([])

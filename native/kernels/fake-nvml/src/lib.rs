@@ -22,7 +22,8 @@ const DEVICES: usize = 0x1000;
 const INSTANCES: usize = 0x10_0000;
 
 fn seconds() -> f64 {
-    machine().1.elapsed().as_secs_f64()
+    let (script, start) = machine();
+    script.seconds(*start)
 }
 
 fn device(handle: Handle) -> Option<&'static Device> {

@@ -16,6 +16,9 @@ pub struct Script {
     pub driver: String,
     /// Devices in the order of PCI addresses.
     pub devices: Vec<Device>,
+    /// A file that holds the seconds since the library started, for tests that let time pass themselves. It is replaced as a
+    /// whole, never written in place. Without it the clock is the machine's.
+    pub clock: Option<PathBuf>,
 }
 
 /// One GPU.
@@ -90,6 +93,15 @@ impl Device {
         let moved = ((seconds / (self.update_ms / 1000.0)).floor() * self.update_ms / 1000.0).max(1e-3);
         let from = (moved - window).max(0.0);
         ((self.joules(moved) - self.joules(from)) / (moved - from) * 1000.0).round() as u32
+    }
+}
+
+impl Script {
+    /// Seconds since the library started at `start`, or what the clock's file says.
+    pub fn seconds(&self, start: Instant) -> f64 {
+        let Some(path) = &self.clock else { return start.elapsed().as_secs_f64() };
+        let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        text.trim().parse().unwrap_or_else(|error| panic!("{}: {text:?}: {error}", path.display()))
     }
 }
 

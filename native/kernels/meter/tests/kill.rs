@@ -67,6 +67,11 @@ fn main() {
     {
         child(directory);
     }
+    // In memory where the system has such a folder: what a kill costs is not how long this disk, busy with others, takes.
+    if Path::new("/dev/shm").is_dir() {
+        // SAFETY: nothing else runs in this process yet.
+        unsafe { std::env::set_var("TMPDIR", "/dev/shm") };
+    }
     let directory = folder("kill");
     let mut before = 0;
     for round in 0..ROUNDS {

@@ -4,7 +4,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use support::{FakeTree, INTEL_UNIT, folder};
+use support::{FakeTree, INTEL_UNIT, folder, wait_for};
 use swift_meter::journal::folder::segments;
 use swift_meter::journal::verify::read_state;
 use swift_meter::merge::{Merged, merge};
@@ -170,9 +170,7 @@ fn open(directory: &Path, tree: &FakeTree, rank: u32, resume: Resume) -> Meter {
 fn work(meter: &mut Meter, tree: &mut FakeTree, watts: u128) {
     let path = meter.intern("train").unwrap();
     let opened = swift_meter::monotonic_nanoseconds();
-    while !meter.is_settled(opened) {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+    wait_for("a first reading", || meter.is_settled(opened));
     let token = meter.declare(path, 0).unwrap();
     mark_now(token, Edge::Begin);
     std::thread::sleep(std::time::Duration::from_millis(40));

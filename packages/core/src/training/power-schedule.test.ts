@@ -174,11 +174,14 @@ describe('pauseAbove', () => {
       const clock = new FakeClock()
       const begun = clock.now()
       clock.onSleep = async () => {
-        // In steps, as power comes; real time, for the sampler.
+        // In steps, as power comes; real time, for the sampler, also before the first and after the last step: it is to
+        // see each of them within the pause.
+        await new Promise((resolve) => setTimeout(resolve, 300))
         for (let part = 0; part < 10; part += 1) {
           tree.add(zone, 500_000_000n)
           await new Promise((resolve) => setTimeout(resolve, 50))
         }
+        await new Promise((resolve) => setTimeout(resolve, 300))
       }
       const carbon = new ScriptedCarbon((unixMs) => (unixMs < begun + 10 * minute ? 400 : 100))
       const { result } = await train('booked', { pauseAbove: 300, maxSteps: 2 }, { carbon, carbonGate: { clock } })
@@ -189,7 +192,7 @@ describe('pauseAbove', () => {
       expect(sum).toBeLessThanOrEqual(10_000_000_000n)
       expect(rowsByKey.get('pause')).toBeGreaterThan(9_000_000_000n)
       expect(result.energy?.machine.energy.measured?.nanojoules).toBe(10_000_000_000n)
-      // Time in the pause is real time here: half a second for each look.
+      // Time in the pause is real time here: about a second for each look.
       const steps = result.durationMs
       expect(steps).toBeGreaterThan(0)
       expect(result.planComparison?.actualSeconds).toBeCloseTo(steps / 1000, 9)

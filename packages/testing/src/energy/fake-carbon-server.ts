@@ -10,7 +10,7 @@ export interface FakeCarbonOptions {
   /** Now, for `latest` and forecasts. Default: the clock. */
   readonly now?: () => number
   /** How far the steps of WattTime's forecast lie behind whole five minutes, so that a test need not wait for one. Default 0. */
-  readonly stepPhaseMs?: number
+  readonly stepPhaseMs?: number | (() => number)
 }
 
 const hourMs = 3_600_000
@@ -37,7 +37,7 @@ export class FakeCarbonServer implements AsyncDisposable {
   readonly #zones: ReadonlySet<string>
   readonly #gramsAt: (unixMs: number) => number
   readonly #now: () => number
-  readonly #stepPhaseMs: number
+  readonly #stepPhaseMs: () => number
   #bearer = 0
   #failures: { readonly status: number; readonly retryAfterSeconds: number | undefined }[] = []
   #silent = false
@@ -48,7 +48,8 @@ export class FakeCarbonServer implements AsyncDisposable {
     this.#gramsAt =
       options.gramsAt ?? ((unixMs) => (Math.floor((unixMs % (24 * hourMs)) / hourMs / 2) === 1 ? 100 : 300))
     this.#now = options.now ?? Date.now
-    this.#stepPhaseMs = options.stepPhaseMs ?? 0
+    const { stepPhaseMs = 0 } = options
+    this.#stepPhaseMs = typeof stepPhaseMs === 'number' ? () => stepPhaseMs : stepPhaseMs
   }
 
   /** Begins to listen on a free loopback port. */
@@ -176,7 +177,7 @@ export class FakeCarbonServer implements AsyncDisposable {
       return Number.isNaN(start + end) ? send(400, { error: 'start and end' }) : send(200, range(start, end))
     }
     if (path === 'v3/forecast') {
-      const phase = this.#stepPhaseMs
+      const phase = this.#stepPhaseMs()
       const start = Math.floor((this.#now() - phase) / fiveMinutesMs) * fiveMinutesMs + phase
       return send(200, range(start, start + Number(url.searchParams.get('horizon_hours') ?? 24) * hourMs))
     }

@@ -179,8 +179,9 @@ mod linux {
             (worker.join().expect("the worker ends"), home(0), home(1))
         }
 
+        /// Those that the calling thread may run on; the standard library also counts what a container may use of them.
         fn cores() -> usize {
-            std::thread::available_parallelism().map_or(1, usize::from)
+            Cores::of_this_thread().map_or(1, |mine| (0..Cores::MOST).filter(|core| mine.has(*core)).count())
         }
 
         #[test]

@@ -34,6 +34,24 @@ impl Machine {
         Self { folder }
     }
 
+    /// The same with a clock that stands at zero until [`Self::set_seconds`]: how late anybody looks changes no reading.
+    pub fn with_clock(name: &str, devices: &str) -> Self {
+        let machine = Self::new(name, devices);
+        machine.set_seconds(0.0);
+        let clock = serde_json::to_string(&machine.folder.join("clock")).unwrap();
+        let script = format!("{{\"driver\":\"580.1\",\"clock\":{clock},\"devices\":[{devices}]}}");
+        std::fs::write(machine.folder.join("nvml.so.json"), script).unwrap();
+        machine
+    }
+
+    /// Let it be so many seconds after the library was loaded.
+    pub fn set_seconds(&self, seconds: f64) {
+        let next = self.folder.join("clock.next");
+        std::fs::write(&next, seconds.to_string()).unwrap();
+        // A reader finds the old time or the new one, and never half a file.
+        std::fs::rename(next, self.folder.join("clock")).unwrap();
+    }
+
     /// Take a symbol out of the library, as an older driver lacks it.
     pub fn without(self, symbol: &str) -> Self {
         let path = self.folder.join("nvml.so");

@@ -123,10 +123,25 @@ pub fn one_package_tree(name: &str) -> FakeTree {
     tree
 }
 
+/// Wait for something that comes by itself, however busy the machine is.
+///
+/// # Panics
+/// When it has not come after a minute.
+pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !done() {
+        assert!(start.elapsed() < std::time::Duration::from_secs(60), "{what} never came");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
 /// A short run in a folder: a few phases, a few commits.
 pub fn record(directory: &Path, tree: &mut FakeTree, resume: Resume, watts: u128) -> LedgerState {
     let mut meter = Meter::open(&MeterOptions { resume, ..options(directory, tree) }).unwrap();
     let path = meter.intern("train/forward").unwrap();
+    // What is spent before a counter's first reading is nobody's.
+    let opened = swift_meter::monotonic_nanoseconds();
+    wait_for("a first reading", || meter.is_settled(opened));
     for _ in 0..4 {
         let token = meter.declare(path, 0).unwrap();
         mark_now(token, Edge::Begin);
@@ -135,6 +150,9 @@ pub fn record(directory: &Path, tree: &mut FakeTree, resume: Resume, watts: u128
         tree.zones[0].show();
         mark_now(token, Edge::End);
     }
+    // A commit between those of the beginning and the end, however late the sampler is.
+    let ticket = meter.request_snapshot();
+    wait_for("a commit", || meter.take_snapshot(ticket).unwrap().is_some());
     meter.close().unwrap();
     meter.state()
 }
