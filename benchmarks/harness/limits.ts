@@ -16,8 +16,8 @@ export interface Limits {
 /** Bytes of the memory loops: several times any cache. */
 export const memoryLoopBytes: number = 512 * 2 ** 20
 
-/** Tries of each loop at most. */
-const tries = 12
+/** Tries of each loop at most; two cores of a virtual machine can share one for longer than a second. */
+const tries = 60
 
 /**
  * Best of short loops: about a second in all. Where other processes keep the threads from ever running together, the

@@ -32,6 +32,12 @@ describe('makeRow', () => {
     expect(row).toMatchObject({ ours: 1, peer: null, ratio: null, limit: null, fractionOfLimit: null, peerName: null })
   })
 
+  it('takes the best rounds where it is told to', () => {
+    const parts = { name: 'x', unit: 's', ours: [2, 4, 3], peer: [8, 1, 2], statistic: 'best' } as const
+    expect(makeRow(parts)).toMatchObject({ ours: 4, peer: 8, ratio: 0.5, statistic: 'best' })
+    expect(makeRow({ ...parts, lowerIsBetter: true })).toMatchObject({ ours: 2, peer: 1, ratio: 0.5 })
+  })
+
   it('is disturbed above a tenth of the CPU only', () => {
     const disturbed = (othersShare?: number): boolean =>
       makeRow({ name: 'x', unit: 's', ours: [1], othersShare }).disturbed

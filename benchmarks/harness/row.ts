@@ -6,9 +6,9 @@ export interface Row {
   readonly name: string
   /** Unit of `ours`, `peer` and `limit`. */
   readonly unit: string
-  /** Median of our rounds; null where only the peer has it. */
+  /** Median of our rounds, or the best where `statistic` says so; null where only the peer has it. */
   readonly ours: number | null
-  /** Median of the peer's rounds; null where it is absent. */
+  /** The same of the peer's rounds; null where it is absent. */
   readonly peer: number | null
   /** How much better ours is: above 1 we are ahead, whichever direction is better. Null without a peer. */
   readonly ratio: number | null
@@ -24,6 +24,8 @@ export interface Row {
   readonly oursRounds: Summary | null
   /** The same of the peer's. */
   readonly peerRounds: Summary | null
+  /** Which of the rounds `ours` and `peer` are. */
+  readonly statistic: 'median' | 'best'
   /** Share of the machine's CPU time that other processes took meanwhile. */
   readonly othersShare: number | null
   /** Whether others took so much that the figure is not the machine's. */
@@ -43,6 +45,11 @@ export interface RowParts {
   readonly peerName?: string | undefined
   readonly limit?: number | undefined
   readonly lowerIsBetter?: boolean
+  /**
+   * Default `median`. `best` for rounds of milliseconds beside a limit that is a best round itself: a virtual machine loses
+   * half of a core for moments that no median of few rounds evens out.
+   */
+  readonly statistic?: 'median' | 'best'
   readonly othersShare?: number | undefined
   readonly note?: string | undefined
 }
@@ -56,11 +63,12 @@ function summary(values: readonly number[] | undefined): Summary | null {
 
 /** A row from the rounds of both sides. */
 export function makeRow(parts: RowParts): Row {
-  const { name, unit, limit, lowerIsBetter = false, othersShare, peerName, note } = parts
+  const { name, unit, limit, lowerIsBetter = false, statistic = 'median', othersShare, peerName, note } = parts
   const oursRounds = summary(parts.ours)
   const peerRounds = summary(parts.peer)
-  const ours = oursRounds?.median ?? null
-  const peer = peerRounds?.median ?? null
+  const figure = statistic === 'median' ? 'median' : lowerIsBetter ? 'min' : 'max'
+  const ours = oursRounds?.[figure] ?? null
+  const peer = peerRounds?.[figure] ?? null
   const better = (left: number, right: number): number => (lowerIsBetter ? right / left : left / right)
   return {
     name,
@@ -74,6 +82,7 @@ export function makeRow(parts: RowParts): Row {
     lowerIsBetter,
     oursRounds,
     peerRounds,
+    statistic,
     othersShare: othersShare ?? null,
     disturbed: othersShare !== undefined && othersShare > disturbedAbove,
     note: note ?? null,
