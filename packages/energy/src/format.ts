@@ -15,10 +15,12 @@ export interface FormatOptions {
   readonly interval?: boolean
 }
 
-const number = new Intl.NumberFormat('en', { maximumSignificantDigits: 3, useGrouping: false })
+/** Made at the first use: the first format of a process reads the tables of ICU, 20 ms. */
+let number: Intl.NumberFormat | undefined
 
 /** Three significant digits, never in exponent form. */
 export function formatNumber(value: number): string {
+  number ??= new Intl.NumberFormat('en', { maximumSignificantDigits: 3, useGrouping: false })
   return number.format(value)
 }
 

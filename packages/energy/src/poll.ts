@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Time between two questions to the native meter, which samples no faster. */
+/** Longest time between two questions to the native meter; the first ones follow sooner, for what is a sample away. */
 const pollMs = 5
 
 /**
@@ -11,10 +11,10 @@ const pollMs = 5
  */
 export async function poll<T>(ask: () => T | undefined, timeoutMs: number): Promise<T | undefined> {
   const deadline = performance.now() + timeoutMs
-  for (;;) {
+  for (let wait = 1; ; wait = Math.min(2 * wait, pollMs)) {
     const answer = ask()
     if (answer !== undefined) return answer
     if (performance.now() >= deadline) return undefined
-    await sleep(pollMs)
+    await sleep(wait)
   }
 }

@@ -1,6 +1,7 @@
 import { SwiftError, type PackedBatch, type RecomputePolicy } from '@swift/spec'
 import { formatBytes } from './format-units.ts'
-import { forecastMemory, worstBatch, type MemoryForecast, type MetaRun } from './step-forecast.ts'
+import type { OpWork } from './op-times.ts'
+import { forecastStep, worstBatch, type MemoryForecast, type MetaRun, type StepForecast } from './step-forecast.ts'
 
 /** What the choice rests on. */
 export interface MemoryQuestion {
@@ -14,16 +15,16 @@ export interface MemoryQuestion {
   readonly limitBytes: number
   /** Bytes that 4-bit weights would save; 0 when they are 4-bit already or trained. */
   readonly fourBitSavingBytes: number
-  /** Forecast time of the longest batch under a policy. */
-  secondsOf(recompute: RecomputePolicy): Promise<number>
+  /** Forecast time of the ops of the longest batch. */
+  secondsOf(ops: readonly OpWork[]): number
 }
 
-/** The chosen policy and its memory. */
+/** The chosen policy and a step under it. */
 export interface MemoryChoice {
   /** Policy the run uses. */
   readonly recompute: RecomputePolicy
-  /** Its peak. */
-  readonly memory: MemoryForecast
+  /** The step over the longest batch. */
+  readonly step: StepForecast
   /** Why this policy, for the plan. */
   readonly reason: string
 }
@@ -46,49 +47,49 @@ export async function chooseRecompute(run: MetaRun, question: MemoryQuestion): P
   const limit = formatBytes(limitBytes)
   let last: MemoryForecast | undefined
   for (const recompute of asked) {
-    const memory = forecastMemory(run, longest, recompute, microBatches)
-    if (memory.peakBytes <= limitBytes) {
-      if (question.recompute !== 'auto') return { recompute, memory, reason: 'as asked' }
-      if (recompute !== 'none') return { recompute, memory, reason: `the least that fits ${limit}` }
-      return (await worthwhile(run, question, memory)) ?? { recompute, memory, reason: `fits ${limit}` }
+    const step = await forecastStep(run, longest, recompute, microBatches)
+    if (step.memory.peakBytes <= limitBytes) {
+      if (question.recompute !== 'auto') return { recompute, step, reason: 'as asked' }
+      if (recompute !== 'none') return { recompute, step, reason: `the least that fits ${limit}` }
+      return (await worthwhile(run, question, step)) ?? { recompute, step, reason: `fits ${limit}` }
     }
-    last = memory
+    last = step.memory
   }
-  throw refusal(run, question, last as MemoryForecast)
+  throw await refusal(run, question, last as MemoryForecast)
 }
 
 /** `selective`, where it saves much and costs little. */
 async function worthwhile(
   run: MetaRun,
   { longest, microBatches, secondsOf }: MemoryQuestion,
-  none: MemoryForecast,
+  none: StepForecast,
 ): Promise<MemoryChoice | undefined> {
   // It cannot save more than is kept: small models are not asked twice.
-  if (none.byCategory.activations < worthwhileBytes) return undefined
-  const memory = forecastMemory(run, longest, 'selective', microBatches)
-  const saved = none.peakBytes - memory.peakBytes
+  if (none.memory.byCategory.activations < worthwhileBytes) return undefined
+  const step = await forecastStep(run, longest, 'selective', microBatches)
+  const saved = none.memory.peakBytes - step.memory.peakBytes
   if (saved < worthwhileBytes) return undefined
-  const [before, after] = [await secondsOf('none'), await secondsOf('selective')]
+  const [before, after] = [secondsOf(none.batchOps), secondsOf(step.batchOps)]
   const cost = Math.max(0, after / Math.max(before, 1e-9) - 1)
   if (cost > worthwhileTime) return undefined
   const reason = `saves ${formatBytes(saved)} for ${(100 * cost).toFixed(1)} % of the time`
-  return { recompute: 'selective', memory, reason }
+  return { recompute: 'selective', step, reason }
 }
 
-function refusal(run: MetaRun, question: MemoryQuestion, memory: MemoryForecast): SwiftError {
+async function refusal(run: MetaRun, question: MemoryQuestion, memory: MemoryForecast): Promise<SwiftError> {
   const { limitBytes, microBatches, fourBitSavingBytes } = question
   const longest = question.longest.inputIds.length
   const changes: string[] = []
   if (question.recompute !== 'auto' && question.recompute !== 'full') {
-    const full = forecastMemory(run, question.longest, 'full', microBatches)
+    const { memory: full } = await forecastStep(run, question.longest, 'full', microBatches)
     if (full.peakBytes <= limitBytes) changes.push(`recompute: full (${formatBytes(full.peakBytes)})`)
   }
-  const fitting = longestThatFits(run, limitBytes, longest, microBatches)
+  const fitting = await longestThatFits(run, limitBytes, longest, microBatches)
   if (fitting !== undefined) changes.push(`maxLength ≤ ${fitting} with recompute: full`)
   if (fourBitSavingBytes > 0 && memory.peakBytes - fourBitSavingBytes <= limitBytes) {
     changes.push(`loadIn4bit: true (about ${formatBytes(memory.peakBytes - fourBitSavingBytes)})`)
   }
-  const smallest = forecastMemory(run, worstBatch(1), 'full', 1).peakBytes
+  const smallest = (await forecastStep(run, worstBatch(1), 'full', 1)).memory.peakBytes
   return new SwiftError({
     code: 'ERR_PLAN_MEMORY',
     asked: `Training with batches of ${longest} tokens`,
@@ -102,14 +103,19 @@ function refusal(run: MetaRun, question: MemoryQuestion, memory: MemoryForecast)
 }
 
 /** The largest number of tokens below `longest` whose step fits under full recompute. */
-function longestThatFits(run: MetaRun, limitBytes: number, longest: number, microBatches: number): number | undefined {
-  const fits = (tokens: number): boolean =>
-    forecastMemory(run, worstBatch(tokens), 'full', microBatches).peakBytes <= limitBytes
+async function longestThatFits(
+  run: MetaRun,
+  limitBytes: number,
+  longest: number,
+  microBatches: number,
+): Promise<number | undefined> {
+  const fits = async (tokens: number): Promise<boolean> =>
+    (await forecastStep(run, worstBatch(tokens), 'full', microBatches)).memory.peakBytes <= limitBytes
   let low = 0
   let high = longest
   while (high - low > Math.max(1, longest / 64)) {
     const middle = Math.floor((low + high) / 2)
-    if (middle >= 1 && fits(middle)) low = middle
+    if (middle >= 1 && (await fits(middle))) low = middle
     else high = middle
   }
   return low > 0 ? low : undefined

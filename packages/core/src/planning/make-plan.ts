@@ -10,10 +10,10 @@ import type { BatchSource } from '../training/batch-source.ts'
 import type { RunLength } from '../training/run-length.ts'
 import { tensorOf } from '../training/trainable.ts'
 import type { UpdateRule } from '../training/update.ts'
-import { chooseRecompute } from './choose-recompute.ts'
+import { chooseRecompute, type MemoryChoice } from './choose-recompute.ts'
 import { probeMachine, type ProbedMachine, type ProbeRequest } from './machine-probe.ts'
 import { OpTimes } from './op-times.ts'
-import { forecastBatch, forecastUpdate, worstBatch, type MetaRun, type TimedWork } from './step-forecast.ts'
+import { opsOfBatch, timeOps, worstBatch, type MetaRun, type TimedWork } from './step-forecast.ts'
 import { TrainingPlan, type PowerForecast } from './training-plan.ts'
 
 /** What a plan is made from. */
@@ -65,9 +65,9 @@ export async function makePlan(request: PlanRequest): Promise<TrainingPlan> {
       recompute: args.recompute,
       limitBytes,
       fourBitSavingBytes: fourBitSaving(model),
-      secondsOf: async (recompute) => (await forecastBatch(run, longest, recompute, times)).seconds,
+      secondsOf: (ops) => timeOps(ops, times, longest).seconds,
     })
-    const { seconds: secondsPerStep, ...workPerStep } = await meanWork(run, source, length, choice.recompute, times)
+    const { seconds: secondsPerStep, ...workPerStep } = await meanWork(run, source, length, { longest, choice, times })
     // The ledger has sampled meanwhile.
     const power = await measured.power
     const parameters = model.network.parameters()
@@ -95,7 +95,7 @@ export async function makePlan(request: PlanRequest): Promise<TrainingPlan> {
       optimizer: args.optim,
       recompute: choice.recompute,
       recomputeReason: choice.reason,
-      memory: choice.memory,
+      memory: choice.step.memory,
       limitBytes,
       workPerStep,
       secondsPerStep,
@@ -148,19 +148,16 @@ async function meanWork(
   run: MetaRun,
   source: BatchSource,
   length: RunLength,
-  recompute: TrainingPlan['fields']['recompute'],
-  times: OpTimes,
+  { longest, choice, times }: { readonly longest: PackedBatch; readonly choice: MemoryChoice; readonly times: OpTimes },
 ): Promise<TimedWork> {
   const count = Math.min(sampledBatches, source.batchesPerEpoch)
   const total = { flops: 0, bytesMoved: 0, ops: 0, seconds: 0, tokens: 0 }
-  let last: PackedBatch | undefined
-  let work: TimedWork | undefined
+  let last = longest
+  let work = timeOps(choice.step.batchOps, times, longest)
   for (let index = 0; index < count; index += 1) {
     const batch = source.batch({ epoch: 0, batchIndex: Math.floor((index * source.batchesPerEpoch) / count) })
     // Batches of the same form cost the same.
-    if (work === undefined || last === undefined || !haveSameForm(batch, last)) {
-      work = await forecastBatch(run, batch, recompute, times)
-    }
+    if (!haveSameForm(batch, last)) work = timeOps(await opsOfBatch(run, batch, choice.recompute), times, batch)
     last = batch
     total.flops += work.flops
     total.bytesMoved += work.bytesMoved
@@ -171,7 +168,7 @@ async function meanWork(
   const tokensPerStep = source.tokensPerEpoch / length.stepsPerEpoch
   const batchesPerStep = source.batchesPerEpoch / length.stepsPerEpoch
   const byTokens = tokensPerStep / Math.max(1, total.tokens)
-  const update = await forecastUpdate(run, worstBatch(1), times)
+  const update = timeOps(choice.step.updateOps, times, worstBatch(1))
   return {
     flops: total.flops * byTokens + update.flops,
     bytesMoved: total.bytesMoved * byTokens + update.bytesMoved,

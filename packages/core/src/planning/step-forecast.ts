@@ -19,6 +19,16 @@ export interface MemoryForecast {
   readonly modelBytes: number
 }
 
+/** An optimizer step as it runs on `meta`. */
+export interface StepForecast {
+  /** Memory at its highest moment. */
+  readonly memory: MemoryForecast
+  /** Ops of forward and backward of one micro-batch, in order. */
+  readonly batchOps: readonly OpWork[]
+  /** Ops of clipping and update, which no batch changes. */
+  readonly updateOps: readonly OpWork[]
+}
+
 /** Counts of work. */
 export interface WorkForecast {
   /** Floating-point operations; a multiply-add is two. */
@@ -62,46 +72,54 @@ function releaseState({ state }: UpdateRule): void {
   state.clear()
 }
 
-/**
- * Peak memory of an optimizer step over the longest batch, found by running the very step on `meta`: once to make the
- * optimizer's state, then again for the peak. Two micro-batches stand for any number above one, since only the
- * gradients outlive them.
- */
-export function forecastMemory(
-  run: MetaRun,
-  longest: PackedBatch,
-  recompute: RecomputePolicy,
-  microBatches: number,
-): MemoryForecast {
-  const { device } = run.model
-  const modelBytes = device.statistics().liveBytes
-  const step = (update: number): void => {
-    runOnMeta(run, longest, recompute, Math.min(2, microBatches))
-    clip(run.trainables, run.rule.maxGradNorm)?.release()
-    applyUpdate(run.rule, run.trainables, 0, update)
-    clearGradients(run.trainables)
-  }
-  try {
-    step(1)
-    device.resetStatistics()
-    step(2)
-    const { peakBytes, peakByCategory, workspaceBytesAtPeak } = device.statistics()
-    return { peakBytes, byCategory: peakByCategory, workspaceBytes: workspaceBytesAtPeak, modelBytes }
-  } finally {
-    clearGradients(run.trainables)
-    releaseState(run.rule)
-  }
-}
-
-async function record(device: Device, body: () => void): Promise<readonly OpWork[]> {
-  await device.recordOps(true)
+/** What `body` queues on a device, recorded; nothing else runs there meanwhile. */
+function record(device: Device, body: () => void): Promise<readonly OpWork[]> {
+  const earlier = device.recordOps(true)
   let ops: Promise<readonly OpWork[]>
   try {
     body()
   } finally {
     ops = device.recordOps(false)
   }
-  return ops
+  return Promise.all([ops, earlier]).then(([recorded]) => recorded)
+}
+
+/**
+ * An optimizer step over the longest batch, found by running the very step on `meta`: once to make the optimizer's
+ * state, then again for the peak. Two micro-batches stand for any number above one, since only the gradients outlive
+ * them.
+ */
+export async function forecastStep(
+  run: MetaRun,
+  longest: PackedBatch,
+  recompute: RecomputePolicy,
+  microBatches: number,
+): Promise<StepForecast> {
+  const { device } = run.model
+  const modelBytes = device.statistics().liveBytes
+  const update = (count: number): void => {
+    clip(run.trainables, run.rule.maxGradNorm)?.release()
+    applyUpdate(run.rule, run.trainables, 0, count)
+  }
+  // Nothing is awaited before all is released: the figures are those of the whole device.
+  let ofBatch: Promise<readonly OpWork[]>
+  let ofUpdate: Promise<readonly OpWork[]>
+  let memory: MemoryForecast
+  try {
+    ofBatch = record(device, () => runOnMeta(run, longest, recompute, 1))
+    update(1)
+    clearGradients(run.trainables)
+    device.resetStatistics()
+    runOnMeta(run, longest, recompute, Math.min(2, microBatches))
+    ofUpdate = record(device, () => update(2))
+    const { peakBytes, peakByCategory, workspaceBytesAtPeak } = device.statistics()
+    memory = { peakBytes, byCategory: peakByCategory, workspaceBytes: workspaceBytesAtPeak, modelBytes }
+  } finally {
+    clearGradients(run.trainables)
+    releaseState(run.rule)
+  }
+  const [batchOps, updateOps] = await Promise.all([ofBatch, ofUpdate])
+  return { memory, batchOps, updateOps }
 }
 
 /** Part of an op's declared work that the contents of a batch leave: the declaration sees shapes alone. */
@@ -119,12 +137,18 @@ function shareOf({ name }: OpWork, batch: PackedBatch): number {
   return 1
 }
 
-function timed(ops: readonly OpWork[], times: OpTimes, batch: PackedBatch): TimedWork {
+/** Counts and time of ops of a step over a batch. */
+export function timeOps(ops: readonly OpWork[], times: OpTimes, batch: PackedBatch): TimedWork {
   const total = { flops: 0, bytesMoved: 0, ops: ops.length, seconds: 0 }
+  // Layers repeat each other.
+  const known = new Map<string, number>()
   for (const op of ops) {
+    const key = `${op.name} ${op.operands} ${op.flops} ${op.bytes}`
+    const seconds = known.get(key) ?? times.secondsOf(op, batch.inputIds.length, shareOf(op, batch))
+    known.set(key, seconds)
     total.flops += op.flops
     total.bytesMoved += op.bytes
-    total.seconds += times.secondsOf(op, batch.inputIds.length, shareOf(op, batch))
+    total.seconds += seconds
   }
   return total
 }
@@ -139,31 +163,6 @@ export async function opsOfBatch(
     return await record(run.model.device, () => runOnMeta(run, batch, recompute, 1))
   } finally {
     clearGradients(run.trainables)
-  }
-}
-
-/** Counts and time of forward and backward of one batch. */
-export async function forecastBatch(
-  run: MetaRun,
-  batch: PackedBatch,
-  recompute: RecomputePolicy,
-  times: OpTimes,
-): Promise<TimedWork> {
-  return timed(await opsOfBatch(run, batch, recompute), times, batch)
-}
-
-/** Counts and time of clipping and update, which no batch changes. */
-export async function forecastUpdate(run: MetaRun, batch: PackedBatch, times: OpTimes): Promise<TimedWork> {
-  try {
-    runOnMeta(run, batch, 'none', 1)
-    const ops = await record(run.model.device, () => {
-      clip(run.trainables, run.rule.maxGradNorm)?.release()
-      applyUpdate(run.rule, run.trainables, 0, 1)
-    })
-    return timed(ops, times, batch)
-  } finally {
-    clearGradients(run.trainables)
-    releaseState(run.rule)
   }
 }
 

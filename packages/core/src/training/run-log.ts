@@ -1,4 +1,4 @@
-import { appendFile, readFile } from 'node:fs/promises'
+import { appendFile, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describeWriteError, writeFileAtomically } from '../checkpoints/atomic-folder.ts'
 
@@ -18,17 +18,22 @@ export class RunLog {
     const path = join(runFolder, 'logging.jsonl')
     const text = resumedStep === 0 ? '' : await readFile(path, 'utf8').catch(() => '')
     const kept = text.split('\n').filter((line) => line !== '' && stepOf(line) <= resumedStep)
-    await writeFileAtomically(path, kept.map((line) => `${line}\n`).join(''))
+    if (kept.length > 0) await writeFileAtomically(path, kept.map((line) => `${line}\n`).join(''))
+    else await writeLog(path, () => writeFile(path, ''))
     return new RunLog(path)
   }
 
   /** Appends a line. @throws `ERR_DISK_FULL` */
   async append(record: object): Promise<void> {
-    try {
-      await appendFile(this.path, `${JSON.stringify(record)}\n`)
-    } catch (error) {
-      throw describeWriteError(error, `Writing ${this.path}`)
-    }
+    await writeLog(this.path, () => appendFile(this.path, `${JSON.stringify(record)}\n`))
+  }
+}
+
+async function writeLog(path: string, write: () => Promise<void>): Promise<void> {
+  try {
+    await write()
+  } catch (error) {
+    throw describeWriteError(error, `Writing ${path}`)
   }
 }
 

@@ -257,9 +257,14 @@ export abstract class Trainer implements Disposable {
     }
     const plan = await this.#plan(prepared, energy)
     this.#events.emit({ type: 'plan', plan })
-    await writeFileAtomically(join(runFolder, 'args.json'), `${JSON.stringify(this.args.given, null, 2)}\n`)
-    await writeFileAtomically(join(runFolder, 'plan.json'), `${JSON.stringify(plan, null, 2)}\n`)
     const log = await RunLog.open(runFolder, resumed?.step ?? 0)
+    // The disk takes its time to sync them: the first step is made meanwhile.
+    const written = Promise.all([
+      writeFileAtomically(join(runFolder, 'args.json'), `${JSON.stringify(this.args.given, null, 2)}\n`),
+      writeFileAtomically(join(runFolder, 'plan.json'), `${JSON.stringify(plan, null, 2)}\n`),
+    ])
+    // The run awaits it; where it ends before that, by an error of its own, this one must not end the process.
+    written.catch(() => undefined)
     const restored =
       path === undefined || resumed === undefined ? new Map() : await restoreCheckpoint(path, model, resumed)
     const full: UpdateRule = { ...rule, state: restored }
@@ -310,6 +315,7 @@ export abstract class Trainer implements Disposable {
       energy,
       store: new CheckpointStore(runFolder, this.args.saveTotalLimit),
       log,
+      written,
       resumed,
       resumedFrom: path,
       signal,

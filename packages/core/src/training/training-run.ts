@@ -51,6 +51,8 @@ export interface TrainingRunParts {
   readonly store: CheckpointStore
   /** `logging.jsonl`. */
   readonly log: RunLog
+  /** Files of the run that are being written; where the disk refuses them, the run ends after its first step. */
+  readonly written: Promise<unknown>
   /** State to continue from. */
   readonly resumed: TrainerState | undefined
   /** Checkpoint it came from. */
@@ -138,7 +140,7 @@ export class TrainingRun {
 
   /** Runs to the end, an early stop or an abort; the last state is in a checkpoint when it returns. */
   async run(): Promise<StopReason> {
-    const { length, signal, lossModel, schedule, beforeStep, model } = this.#parts
+    const { length, signal, lossModel, schedule, beforeStep, model, written } = this.#parts
     let pending: DispatchedStep | undefined
     let reason: StopReason = 'finished'
     const settlePending = async (): Promise<void> => {
@@ -146,6 +148,7 @@ export class TrainingRun {
       const step = pending
       pending = undefined
       await this.#settle(step)
+      await written
     }
     const save = async (): Promise<string> => {
       await settlePending()
@@ -191,6 +194,7 @@ export class TrainingRun {
         this.#lastSettled = performance.now()
       }
       await settlePending()
+      await written
       if (this.#savedStep !== this.#step) await this.save()
       return reason
     } finally {

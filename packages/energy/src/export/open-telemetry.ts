@@ -1,4 +1,6 @@
-import { metrics, type Meter } from '@opentelemetry/api'
+import { createRequire } from 'node:module'
+import type * as OpenTelemetry from '@opentelemetry/api'
+import type { Meter } from '@opentelemetry/api'
 import type { EnergyScope, EnergySourceDescriptor } from '@swift/spec'
 import type { Ledger } from '../ledger.ts'
 
@@ -20,6 +22,12 @@ export interface OpenTelemetryOptions {
   readonly meter?: Meter
 }
 
+/** Loads the API when a ledger is published: it is half a hundred files, which no other run needs. */
+function globalMeter(): Meter {
+  const { metrics } = createRequire(import.meta.url)('@opentelemetry/api') as typeof OpenTelemetry
+  return metrics.getMeter('@swift/energy')
+}
+
 function attributes({ id, scope, parent, provenance, label }: EnergySourceDescriptor): Record<string, string> {
   return {
     'hw.id': id,
@@ -36,10 +44,7 @@ function attributes({ id, scope, parent, provenance, label }: EnergySourceDescri
  * is OpenTelemetry's way.
  * @returns ends the publishing
  */
-export function publishOpenTelemetry(
-  ledger: Ledger,
-  { meter = metrics.getMeter('@swift/energy') }: OpenTelemetryOptions = {},
-): () => void {
+export function publishOpenTelemetry(ledger: Ledger, { meter = globalMeter() }: OpenTelemetryOptions = {}): () => void {
   const unit = 'J'
   const perSource = meter.createObservableCounter('hw.energy', { unit, description: 'Energy of a source.' })
   const host = meter.createObservableCounter('hw.host.energy', {

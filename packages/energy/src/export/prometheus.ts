@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:http'
+import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { LedgerTotals } from '@swift/spec'
 import type { Ledger } from '../ledger.ts'
@@ -71,6 +71,8 @@ export class PrometheusEndpoint implements AsyncDisposable {
    * @param port 0 takes a free one. Default 0
    */
   static async start(ledger: Ledger, { port = 0 }: { readonly port?: number } = {}): Promise<PrometheusEndpoint> {
+    // Loaded here: it takes longer than all else a run imports, and few runs are scraped.
+    const { createServer } = await import('node:http')
     const server = createServer((request, response) => {
       const { pathname } = new URL(request.url ?? '/', 'http://localhost')
       if (request.method !== 'GET' || pathname !== '/metrics') {

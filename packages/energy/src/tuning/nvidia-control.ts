@@ -1,14 +1,22 @@
-import { execFile, execFileSync } from 'node:child_process'
+import type * as ChildProcess from 'node:child_process'
 import { promisify } from 'node:util'
 import { SwiftError } from '@swift/spec'
 import type { PowerControl, PowerSetting } from './power-control.ts'
-
-const run = promisify(execFile)
 
 const query = 'uuid,power.limit,power.min_limit,power.max_limit'
 
 /** `nvidia-smi` may take seconds on a machine with many GPUs. */
 const timeoutMs = 30_000
+
+/** Loaded at the first use, also by the setting that cannot wait: no run without a power limit needs it. */
+function processes(): typeof ChildProcess {
+  return process.getBuiltinModule('node:child_process')
+}
+
+async function run(program: string, words: readonly string[]): Promise<string> {
+  const { stdout } = await promisify(processes().execFile)(program, words, { timeout: timeoutMs })
+  return stdout
+}
 
 /**
  * The power limit of NVIDIA GPUs, by UUID, through `nvidia-smi`. Setting needs root. Limits suit training and prefill;
@@ -28,7 +36,7 @@ export class NvidiaControl implements PowerControl {
     let text: string
     try {
       const words = [`--query-gpu=${query}`, '--format=csv,noheader,nounits']
-      text = (await run(this.#program, words, { timeout: timeoutMs })).stdout
+      text = await run(this.#program, words)
     } catch {
       return []
     }
@@ -54,13 +62,13 @@ export class NvidiaControl implements PowerControl {
 
   doSetNow(setting: string, value: string): void {
     const words = ['-i', setting.slice('nvidia:'.length), '-pl', value]
-    execFileSync(this.#program, words, { timeout: timeoutMs, stdio: 'ignore' })
+    processes().execFileSync(this.#program, words, { timeout: timeoutMs, stdio: 'ignore' })
   }
 
   async doSet(setting: string, value: string): Promise<void> {
     const uuid = setting.slice('nvidia:'.length)
     try {
-      await run(this.#program, ['-i', uuid, '-pl', value], { timeout: timeoutMs })
+      await run(this.#program, ['-i', uuid, '-pl', value])
     } catch (cause) {
       const { stdout = '', stderr = '' } = cause as { readonly stdout?: string; readonly stderr?: string }
       throw new SwiftError({
