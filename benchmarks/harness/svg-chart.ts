@@ -63,7 +63,7 @@ function drawPanel(panel: ChartPanel, left: number, top: number): string {
   }
   for (const x of new Set(xs)) {
     parts.push(
-      `<text x="${xOf(x).toFixed(1)}" y="${top + panelHeight - margin.bottom + 15}" class="tick" text-anchor="middle">${shortNumber(x)}</text>`,
+      `<text x="${xOf(x).toFixed(1)}" y="${top + panelHeight - margin.bottom + 15}" class="tick" text-anchor="middle">${x}</text>`,
     )
   }
   panel.series.forEach(({ name, points, isFormula = false }, index) => {
