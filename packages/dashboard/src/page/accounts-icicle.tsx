@@ -1,5 +1,5 @@
 import type { JSX } from 'preact'
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type { RunEnergy } from '../run-data.ts'
 import { formatPercent, sumOfSplit } from '../view/format.ts'
 import {
@@ -109,7 +109,8 @@ export function AccountsIcicle({ energy }: { readonly energy: RunEnergy }): JSX.
     return assignColours([...new Set(leaves.map(({ node }) => phaseOf(node)))].filter((name) => name !== ''))
   }, [root])
 
-  useEffect(() => {
+  // With the render that the key asked for: after it, another key could have come, and this would take its turn.
+  useLayoutEffect(() => {
     if (!byKey.current) return
     byKey.current = false
     box.current?.querySelector<HTMLElement>('[tabindex="0"]')?.focus()
