@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { segmentHeaders } from '@swift/energy'
 import { beforeEach, describe, expect, it } from 'vitest'
@@ -98,8 +98,9 @@ describe('swift energy', () => {
     const { findings } = JSON.parse(stdout) as { findings: { verdict: string; why: string }[] }
     expect(findings.length).toBeGreaterThan(0)
     for (const { why } of findings) expect(why).not.toBe('')
-    const waiting = await runSwift(['energy', 'run', '--deadline', '2h', '--', 'true'])
+    const empty = folder()
+    const waiting = await runSwift(['energy', 'run', '--deadline', '2h', '--', 'true'], { cwd: empty })
     expect(waiting.stderr).toContain('ERR_CARBON_FORECAST')
-    expect(existsSync(join(process.cwd(), 'output'))).toBe(false)
+    expect(readdirSync(empty)).toEqual([])
   })
 })
