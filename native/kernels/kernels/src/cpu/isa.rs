@@ -1,5 +1,7 @@
 //! Instruction-set detection and the `SWIFT_ISA` override.
 
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::amx;
 use crate::error::{KernelError, Result};
 use std::sync::OnceLock;
 
@@ -14,6 +16,8 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with BF16 dot products (`vdpbf16ps`).
     Avx512Bf16,
+    /// The same with tiles of BF16 (AMX, `tdpbf16ps`): Intel servers since 2023.
+    AmxBf16,
 }
 
 impl Isa {
@@ -24,15 +28,16 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
             Isa::Avx512Bf16 => "avx512bf16",
+            Isa::AmxBf16 => "amxbf16",
         }
     }
 
     /// Every level, ascending.
-    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
+    pub const ALL: [Isa; 5] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::AmxBf16];
 
     /// True where the machine multiplies bf16 natively.
     pub fn has_native_bf16(self) -> bool {
-        self == Isa::Avx512Bf16
+        self >= Isa::Avx512Bf16
     }
 
     /// The highest level this machine offers.
@@ -46,7 +51,7 @@ impl Isa {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl");
             if avx512 && is_x86_feature_detected!("avx512bf16") {
-                return Isa::Avx512Bf16;
+                return if amx::available() { Isa::AmxBf16 } else { Isa::Avx512Bf16 };
             }
             if avx512 {
                 return Isa::Avx512;
@@ -89,7 +94,7 @@ impl Isa {
         let Some(isa) = Self::ALL.into_iter().find(|isa| isa.name() == name) else {
             return Err(KernelError::new(
                 "ERR_ISA_UNKNOWN",
-                format!("instruction set {name} is unknown; use one of portable, avx2, avx512, avx512bf16"),
+                format!("instruction set {name} is unknown; use one of portable, avx2, avx512, avx512bf16, amxbf16"),
             ));
         };
         if isa > best {
@@ -114,8 +119,8 @@ mod tests {
         assert_eq!(Isa::from_override(Some("portable")).unwrap(), Isa::Portable);
         assert_eq!(Isa::from_override(None).unwrap(), Isa::detect());
         assert_eq!(Isa::from_override(Some("sse9")).unwrap_err().code, "ERR_ISA_UNKNOWN");
-        if Isa::detect() < Isa::Avx512Bf16 {
-            assert_eq!(Isa::from_override(Some("avx512bf16")).unwrap_err().code, "ERR_ISA_UNAVAILABLE");
+        for isa in Isa::ALL.into_iter().filter(|isa| *isa > Isa::detect()) {
+            assert_eq!(Isa::from_override(Some(isa.name())).unwrap_err().code, "ERR_ISA_UNAVAILABLE");
         }
     }
 }

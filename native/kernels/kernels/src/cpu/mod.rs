@@ -1,6 +1,8 @@
 //! The CPU device: fused kernels with run-time dispatch over instruction sets.
 
 pub mod activation;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 pub mod attention;
 pub mod buffer_cache;
 pub mod cast;

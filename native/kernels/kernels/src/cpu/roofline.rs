@@ -1,5 +1,7 @@
 //! The machine's limits, measured: multiply-adds from registers and bytes from memory.
 
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::amx;
 use crate::cpu::gemm::kernel::PanelWord;
 use crate::cpu::isa::Isa;
 use crate::cpu::pool::{Pool, SharedMut};
@@ -39,12 +41,19 @@ pub fn peak_gflops(pool: &Pool, isa: Isa, word: PanelWord) -> f64 {
         });
         best = best.min(start.elapsed().as_secs_f64());
     }
+    (pool.threads() * STEPS * step_flops(isa, word)) as f64 / best * 1e-9
+}
+
+/// Floating-point operations of one step of [`register_loop`].
+fn step_flops(isa: Isa, word: PanelWord) -> usize {
     let lanes = match isa {
         Isa::Portable => 4,
         Isa::Avx2 => 8,
-        Isa::Avx512 | Isa::Avx512Bf16 => 16,
+        // Four products of 16 rows by 16 columns by 32 values of k.
+        Isa::AmxBf16 if word == PanelWord::Bf16Pair => return 4 * 2 * 16 * 16 * 32,
+        Isa::Avx512 | Isa::Avx512Bf16 | Isa::AmxBf16 => 16,
     };
-    (pool.threads() * STEPS * 24 * 2 * lanes * word.depth()) as f64 / best * 1e-9
+    24 * 2 * lanes * word.depth()
 }
 
 /// Bytes per second of one pass of reads over `bytes` of memory, all threads, best of several rounds.
@@ -124,8 +133,9 @@ fn register_loop(isa: Isa, word: PanelWord) -> f32 {
     unsafe {
         match (isa, word) {
             (Isa::Avx2, _) => return loop_avx2(),
+            (Isa::AmxBf16, PanelWord::Bf16Pair) => return loop_tiles(),
             (Isa::Avx512Bf16, PanelWord::Bf16Pair) => return loop_bf16(),
-            (Isa::Avx512 | Isa::Avx512Bf16, _) => return loop_avx512(),
+            (Isa::Avx512 | Isa::Avx512Bf16 | Isa::AmxBf16, _) => return loop_avx512(),
             (Isa::Portable, _) => {}
         }
     }
@@ -168,6 +178,28 @@ fn loop_bf16() -> f32 {
     let factor: __m512bh = unsafe { std::mem::transmute(_mm512_set1_epi32(black_box(0x3f80_3f80))) };
     let sums = chains!(_mm512_set1_ps(1.0), |sum| _mm512_dpbf16_ps(sum, factor, factor));
     sums.iter().map(|sum| _mm512_cvtss_f32(*sum)).sum()
+}
+
+/// Four products a step, as in the micro-kernel, of tiles that stay in their registers.
+///
+/// # Safety
+/// Tile registers may be used.
+#[cfg(target_arch = "x86_64")]
+unsafe fn loop_tiles() -> f32 {
+    // SAFETY: by the caller; the registers are shaped, and compiled code uses none of them.
+    unsafe {
+        let _tiles = amx::Tiles::shape();
+        std::arch::asm!(
+            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+            "tilezero tmm4", "tilezero tmm5", "tilezero tmm6", "tilezero tmm7",
+            "2:",
+            "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6", "tdpbf16ps tmm3, tmm5, tmm7",
+            "dec {steps}", "jnz 2b",
+            steps = inout(reg) STEPS => _, options(nostack, nomem)
+        );
+    }
+    0.0
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -87,7 +87,7 @@ impl<'a> Gemm<'a> {
     /// Rows of C per block for a total depth.
     pub fn block_rows(&self, depth: usize) -> usize {
         let row_bytes = 4 * depth.div_ceil(self.kernel.word.depth()).max(1);
-        (PACKED_BYTES / row_bytes).max(8 * self.kernel.rows)
+        (PACKED_BYTES / row_bytes / self.kernel.rows).max(8) * self.kernel.rows
     }
 }
 
@@ -95,5 +95,7 @@ impl<'a> Gemm<'a> {
 /// per-thread scratch comes on top once per process ([`super::product::scratch_bytes`]).
 pub fn packed_bytes_bound(rows: usize, depth: usize) -> usize {
     let row_bytes = 4 * depth;
-    (rows * row_bytes).min(PACKED_BYTES.max(8 * 14 * row_bytes))
+    // Rows of tiles are stored in sixteens, of pairs in whole lines.
+    let tiled = rows.next_multiple_of(16) * 2 * (depth + 64);
+    (rows * row_bytes).max(tiled).min(PACKED_BYTES.max(8 * 32 * row_bytes))
 }

@@ -17,7 +17,6 @@ use crate::cpu::gemm::matrix::{Elements, Matrix};
 use crate::cpu::gemm::product::Start;
 use crate::cpu::gemm::row_load::{load_f32, round_in_place};
 #[cfg(target_arch = "x86_64")]
-use crate::cpu::isa::Isa;
 use crate::cpu::pool::SharedMut;
 use crate::cpu::simd::dispatch;
 use std::cell::Cell;
@@ -156,7 +155,7 @@ impl<'a> Form<'a> {
                 // SAFETY: bf16 is a transparent u16.
                 let weights = unsafe { std::slice::from_raw_parts(weights.as_ptr().cast::<u16>(), weights.len()) };
                 #[cfg(target_arch = "x86_64")]
-                if rounds && gemm.kernel.isa == Isa::Avx512Bf16 && weight.columns.is_multiple_of(few_rows_bf16::STEP) {
+                if rounds && gemm.kernel.isa.has_native_bf16() && weight.columns.is_multiple_of(few_rows_bf16::STEP) {
                     return Self::Pairs(weights);
                 }
                 Self::Direct(Source::Bf16(weights))
@@ -289,8 +288,8 @@ impl Work<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::gemm::tests::{Owned, TestRandom};
     use crate::cpu::isa::Isa;
+    use crate::cpu::gemm::tests::{Owned, TestRandom};
     use crate::cpu::pool::Pool;
 
     /// How far the product in integers may be from the exact one, by the bound that its module derives per part; a

@@ -41,8 +41,8 @@ impl Layout {
         let whole =
             |unit: usize| [depth, weight.offset, weight.stride].iter().all(|extent| extent.is_multiple_of(unit));
         match isa {
-            Isa::Avx512Bf16 if rounds && block >= 64 && whole(block.max(STEP)) => Some(Self::Fourths),
-            Isa::Avx512Bf16 if block >= 32 && whole(block) => Some(Self::Halves),
+            Isa::Avx512Bf16 | Isa::AmxBf16 if rounds && block >= 64 && whole(block.max(STEP)) => Some(Self::Fourths),
+            Isa::Avx512Bf16 | Isa::AmxBf16 if block >= 32 && whole(block) => Some(Self::Halves),
             Isa::Avx2 | Isa::Avx512 if depth > 0 && whole(avx2::STEP) => {
                 Some(if rounds { Self::Integers } else { Self::Exact })
             }

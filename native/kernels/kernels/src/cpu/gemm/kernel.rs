@@ -1,6 +1,6 @@
 //! The table of micro-kernels: one entry per instruction set and compute dtype.
 
-use crate::cpu::gemm::{tile_portable, tile_x86};
+use crate::cpu::gemm::{tile_amx, tile_portable, tile_x86};
 use crate::cpu::isa::Isa;
 
 /// The dtype that the inputs of a product are rounded to. Sums are f32 in both cases.
@@ -38,9 +38,28 @@ impl PanelWord {
     }
 }
 
+/// How a row panel of `height` rows lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowLayout {
+    /// Step after step of K: `height` words.
+    Steps,
+    /// Sixteen steps after sixteen steps: `height` rows of 16 words, `height` rounded up to 16. What tile registers load.
+    Tiles,
+}
+
+impl RowLayout {
+    /// Rows and steps of K are stored in multiples of this.
+    pub const fn multiple(self) -> usize {
+        match self {
+            RowLayout::Steps => 1,
+            RowLayout::Tiles => 16,
+        }
+    }
+}
+
 /// Multiplies one row panel by one column panel into a tile of C:
 /// `(steps, a, b, alpha, c, stride, accumulate)`.
-/// `a` holds `steps` groups of R words, `b` `steps` groups of the tile's width;
+/// `a` holds R rows in the kernel's [`RowLayout`], `b` `steps` groups of the tile's width;
 /// `c[r][j] = alpha * sum (+ c[r][j] when accumulating)`, rows `stride` elements apart.
 ///
 /// # Safety
@@ -56,6 +75,8 @@ pub struct MicroKernel {
     pub name: &'static str,
     /// Largest row-panel height.
     pub rows: usize,
+    /// How row panels lie in memory.
+    pub layout: RowLayout,
     /// Full column-panel width; a last panel of at most half of it is packed at half width.
     pub columns: usize,
     /// Word layout of both panels.
@@ -84,8 +105,9 @@ impl MicroKernel {
             Isa::Portable => tile_portable::KERNEL,
             Isa::Avx2 => tile_x86::AVX2,
             Isa::Avx512 => tile_x86::AVX512,
+            Isa::AmxBf16 if word == PanelWord::Bf16Pair => tile_amx::AMX_BF16,
             Isa::Avx512Bf16 if word == PanelWord::Bf16Pair => tile_x86::AVX512_BF16,
-            Isa::Avx512Bf16 => tile_x86::AVX512,
+            Isa::Avx512Bf16 | Isa::AmxBf16 => tile_x86::AVX512,
         };
         MicroKernel { isa, word, ..base }
     }

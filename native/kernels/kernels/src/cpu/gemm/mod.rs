@@ -16,11 +16,14 @@ pub mod pack;
 mod pack_columns;
 #[cfg(target_arch = "x86_64")]
 mod pack_columns_avx2;
+#[cfg(target_arch = "x86_64")]
+mod pack_tiles;
 pub mod product;
 pub mod row_load;
 pub mod skinny;
 #[cfg(target_arch = "x86_64")]
 mod skinny_avx2;
+mod tile_amx;
 mod tile_portable;
 mod tile_x86;
 pub mod transpose;

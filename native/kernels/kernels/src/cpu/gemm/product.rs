@@ -6,8 +6,10 @@
 //! one fixed order, so neither the number of threads nor timing changes a bit of the result.
 
 use crate::cpu::gemm::buffer::WordBuffer;
-use crate::cpu::gemm::kernel::MicroKernel;
+use crate::cpu::gemm::kernel::{MicroKernel, RowLayout};
 use crate::cpu::gemm::pack::{Operand, Panel, pack};
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::{amx, gemm::pack_tiles::pack_tiles};
 use crate::cpu::pool::{Pool, SharedMut};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -17,7 +19,7 @@ const SLAB_COLUMNS: usize = 256;
 /// Tasks per thread aimed at, so that a thread that was held up does not hold up the others.
 const TASKS_PER_THREAD: usize = 4;
 /// Largest tile, in columns times rows, of any micro-kernel.
-const EDGE_FLOATS: usize = 32 * 16;
+const EDGE_FLOATS: usize = 32 * 32;
 
 /// Packed rows of one term, for reuse by several products.
 pub struct PackedRows<'a> {
@@ -98,7 +100,7 @@ thread_local! {
 
 /// Words that [`pack_rows`] needs.
 pub fn packed_words(kernel: &MicroKernel, rows: usize, depth: usize) -> usize {
-    rows * blocks(kernel, depth).map(|block| block_words(kernel, &block)).sum::<usize>()
+    stored_rows(kernel, rows) * blocks(kernel, depth).map(|block| block_words(kernel, &block)).sum::<usize>()
 }
 
 /// Bytes of scratch that each thread holds for products of this depth at most.
@@ -121,18 +123,26 @@ pub fn pack_rows<'a>(kernel: &MicroKernel, pool: &Pool, operand: &Operand<'_>, w
         let (block, group_index) = (task / groups, task % groups);
         let depth_range = nth_block(kernel, depth, block);
         let step_words = block_words(kernel, &depth_range);
-        let base = rows * block * kernel.block_words_for(depth);
+        let base = stored_rows(kernel, rows) * block * kernel.block_words_for(depth);
         let chosen = group_index * group..((group_index + 1) * group).min(panels);
         let first = row_panel(kernel, rows, chosen.start).0;
         let (last_start, last_count) = row_panel(kernel, rows, chosen.end - 1);
         // SAFETY: panels of a block occupy disjoint ranges, in panel order, and blocks follow each other.
-        let target = unsafe { shared.slice(base + first * step_words, base + (last_start + last_count) * step_words) };
+        let target = unsafe {
+            let end = last_start + stored_rows(kernel, last_count);
+            shared.slice(base + first * step_words, base + end * step_words)
+        };
         let panel = |index: usize| {
             let (start, count) = row_panel(kernel, rows, index);
-            Panel { start, count, width: count, offset: (start - first) * step_words }
+            let width = stored_rows(kernel, count);
+            Panel { start, count, width, offset: (start - first) * step_words }
         };
-        SCRATCH.with_borrow_mut(|scratch| {
-            pack(kernel, operand, depth_range, chosen, &panel, target, &mut scratch.stage);
+        SCRATCH.with_borrow_mut(|Scratch { columns, stage }| match kernel.layout {
+            RowLayout::Steps => pack(kernel, operand, depth_range, chosen, &panel, target, stage),
+            #[cfg(target_arch = "x86_64")]
+            RowLayout::Tiles => pack_tiles(kernel, operand, depth_range, chosen, &panel, target, (stage, columns)),
+            #[cfg(not(target_arch = "x86_64"))]
+            RowLayout::Tiles => unreachable!("tiles without an instruction set that has them"),
         });
     });
     // SAFETY: all tasks are done; the words are exclusively borrowed for 'a and only read from here on.
@@ -214,14 +224,24 @@ fn run_slab(
     };
     let column_panels = span.len().div_ceil(kernel.columns);
     let mut edge = [0.0f32; EDGE_FLOATS];
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a kernel with this layout is only chosen where tile registers may be used.
+    let _tiles = (kernel.layout == RowLayout::Tiles).then(|| unsafe { amx::Tiles::shape() });
     for term in terms {
         let depth = term.rows.depth;
         for (index, block) in blocks(kernel, depth).enumerate() {
             let step_words = block_words(kernel, &block);
-            let base = term.rows.rows * index * kernel.block_words_for(depth);
+            let base = stored_rows(kernel, term.rows.rows) * index * kernel.block_words_for(depth);
             let packed = scratch.columns.words(column_panels * kernel.columns * step_words);
             let panel = |index: usize| column_panel(index, step_words);
+            let used = block.len().div_ceil(kernel.word.depth());
             pack(kernel, &term.columns, block, 0..column_panels, &panel, packed, &mut scratch.stage);
+            if used < step_words {
+                for column in 0..column_panels {
+                    let Panel { width, offset, .. } = panel(column);
+                    packed[offset + used * width..offset + step_words * width].fill(0);
+                }
+            }
             let near = (kernel.row_block_bytes / (4 * kernel.rows * step_words)).max(1);
             for near_start in panels.clone().step_by(near) {
                 for column in 0..column_panels {
@@ -231,7 +251,7 @@ fn run_slab(
                     for row_index in near_start..(near_start + near).min(panels.end) {
                         let (row, height) = row_panel(kernel, target.rows, row_index);
                         let from = base + row * step_words;
-                        let left = term.rows.words[from..from + height * step_words].as_ptr();
+                        let left = term.rows.words[from..from + stored_rows(kernel, height) * step_words].as_ptr();
                         let tile = kernel.tiles[height - 1][half];
                         if count == width {
                             let c = target.at(row, begin);
@@ -261,8 +281,18 @@ fn run_slab(
     }
 }
 
-/// First row and height of row panel `index`: heights differ by at most one, so none is nearly empty.
+/// Rows that a panel of `rows` rows, or all panels of so many, take in memory.
+fn stored_rows(kernel: &MicroKernel, rows: usize) -> usize {
+    rows.next_multiple_of(kernel.layout.multiple())
+}
+
+/// First row and height of row panel `index`. Heights differ by at most one, so none is nearly empty; those of tiles are
+/// whole, but for the last.
 fn row_panel(kernel: &MicroKernel, rows: usize, index: usize) -> (usize, usize) {
+    if kernel.layout == RowLayout::Tiles {
+        let start = index * kernel.rows;
+        return (start, kernel.rows.min(rows - start));
+    }
     let panels = rows.div_ceil(kernel.rows);
     let (height, taller) = (rows / panels, rows % panels);
     (index * height + index.min(taller), height + usize::from(index < taller))
@@ -280,7 +310,7 @@ fn nth_block(kernel: &MicroKernel, depth: usize, index: usize) -> Range<usize> {
 }
 
 fn block_words(kernel: &MicroKernel, block: &Range<usize>) -> usize {
-    block.len().div_ceil(kernel.word.depth())
+    block.len().div_ceil(kernel.word.depth()).next_multiple_of(kernel.layout.multiple())
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ macro_rules! per_isa {
                     // SAFETY: an `Isa` other than `Portable` is only made where it was detected.
                     Isa::Avx2 => unsafe { avx2($($argument),*) },
                     // SAFETY: as above.
-                    Isa::Avx512 | Isa::Avx512Bf16 => unsafe { avx512($($argument),*) },
+                    Isa::Avx512 | Isa::Avx512Bf16 | Isa::AmxBf16 => unsafe { avx512($($argument),*) },
                 }
             }
             #[cfg(not(target_arch = "x86_64"))]
@@ -109,8 +109,8 @@ per_isa!(
 /// f32 to bf16, nearest, ties to even; natively where the instruction exists (it flushes subnormals).
 pub fn round_bf16(isa: Isa, source: &[f32], target: &mut [bf16]) {
     #[cfg(target_arch = "x86_64")]
-    if isa == Isa::Avx512Bf16 {
-        // SAFETY: `Avx512Bf16` is only made where it was detected.
+    if isa.has_native_bf16() {
+        // SAFETY: such an `Isa` is only made where it was detected.
         return unsafe { round_bf16_native(source, target) };
     }
     round_bf16_exact(isa, source, target);
@@ -226,7 +226,7 @@ fn decode_block(isa: Isa, view: &Quant4View<'_>, start: usize, scale: f32, targe
     let whole = match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: AVX-512 was detected for this `isa`.
-        Isa::Avx512 | Isa::Avx512Bf16 => unsafe { decode_avx512(codes, values, scale, body) },
+        Isa::Avx512 | Isa::Avx512Bf16 | Isa::AmxBf16 => unsafe { decode_avx512(codes, values, scale, body) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: AVX2 was detected for this `isa`.
         Isa::Avx2 => unsafe { decode_avx2(codes, values, scale, body) },

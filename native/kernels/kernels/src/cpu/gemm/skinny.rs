@@ -5,7 +5,7 @@
 
 use crate::cpu::gemm::buffer::WordBuffer;
 use crate::cpu::gemm::driver::Gemm;
-use crate::cpu::gemm::kernel::PanelWord;
+use crate::cpu::gemm::kernel::{PanelWord, RowLayout};
 use crate::cpu::gemm::matrix::{Elements, Matrix};
 use crate::cpu::isa::Isa;
 use crate::cpu::pool::SharedMut;
@@ -53,7 +53,8 @@ pub fn skinny(
         return false;
     };
     let rank = left.columns;
-    let pairs = gemm.kernel.word == PanelWord::Bf16Pair;
+    // Tiles multiply so fast that packing right for them pays.
+    let pairs = gemm.kernel.word == PanelWord::Bf16Pair && gemm.kernel.layout == RowLayout::Steps;
     if !(pairs || gemm.kernel.isa == Isa::Avx2) || rank > MOST_ROWS || left.rows == 0 {
         return false;
     }

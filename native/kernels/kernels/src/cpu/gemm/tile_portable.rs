@@ -1,6 +1,6 @@
 //! The micro-kernel in plain Rust: 4 rows by 8 columns, left to the compiler to vectorise.
 
-use crate::cpu::gemm::kernel::{MicroKernel, PanelWord, TileFn};
+use crate::cpu::gemm::kernel::{MicroKernel, PanelWord, RowLayout, TileFn};
 use crate::cpu::isa::Isa;
 
 /// Portable kernel.
@@ -8,6 +8,7 @@ pub const KERNEL: MicroKernel = MicroKernel {
     isa: Isa::Portable,
     name: "portable 4x8",
     rows: 4,
+    layout: RowLayout::Steps,
     columns: 8,
     word: PanelWord::F32,
     block_words: 256,

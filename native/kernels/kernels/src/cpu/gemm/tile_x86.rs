@@ -1,7 +1,7 @@
 //! Micro-kernels for x86-64: AVX2 6x16, AVX-512F 14x32 and AVX-512-BF16 14x32 (`vdpbf16ps`).
 //! The tile lives in registers for the whole K block: 12 of 16 and 28 of 32 of them are accumulators.
 
-use crate::cpu::gemm::kernel::{MicroKernel, PanelWord, TileFn};
+use crate::cpu::gemm::kernel::{MicroKernel, PanelWord, RowLayout, TileFn};
 use crate::cpu::isa::Isa;
 
 #[cfg(target_arch = "x86_64")]
@@ -17,6 +17,7 @@ pub const AVX2: MicroKernel = MicroKernel {
     isa: Isa::Avx2,
     name: "avx2 6x16",
     rows: 6,
+    layout: RowLayout::Steps,
     columns: 16,
     word: PanelWord::F32,
     block_words: 384,
@@ -30,6 +31,7 @@ pub const AVX512: MicroKernel = MicroKernel {
     isa: Isa::Avx512,
     name: "avx512 14x32",
     rows: 14,
+    layout: RowLayout::Steps,
     columns: 32,
     word: PanelWord::F32,
     block_words: 384,
@@ -43,6 +45,7 @@ pub const AVX512_BF16: MicroKernel = MicroKernel {
     isa: Isa::Avx512Bf16,
     name: "avx512bf16 14x32",
     rows: 14,
+    layout: RowLayout::Steps,
     columns: 32,
     word: PanelWord::Bf16Pair,
     block_words: 384,

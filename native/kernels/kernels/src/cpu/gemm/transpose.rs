@@ -33,7 +33,7 @@ pub unsafe fn transpose(isa: Isa, job: Transpose) {
     unsafe {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 | Isa::Avx512Bf16 => transpose_avx512(job),
+            Isa::Avx512 | Isa::Avx512Bf16 | Isa::AmxBf16 => transpose_avx512(job),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => transpose_avx2(job),
             _ => transpose_plain(job, 0),

@@ -140,7 +140,7 @@ pub fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
         // SAFETY: `Isa` values other than `Portable` come from detection, so the features exist.
         Isa::Avx2 => unsafe { run_avx2(kernel) },
         // SAFETY: as above.
-        Isa::Avx512 | Isa::Avx512Bf16 => unsafe { run_avx512(kernel) },
+        Isa::Avx512 | Isa::Avx512Bf16 | Isa::AmxBf16 => unsafe { run_avx512(kernel) },
     }
     #[cfg(not(target_arch = "x86_64"))]
     {

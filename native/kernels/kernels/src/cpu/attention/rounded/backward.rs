@@ -11,6 +11,7 @@ use super::pack::{
 use super::seen::Seen;
 use super::softmax::{Gradients, Saved, differentiate};
 use super::tile::{Inner, Left, PANEL, Product, Right, Update};
+use crate::cpu::amx::Tiles;
 use crate::cpu::isa::Isa;
 use crate::cpu::simd::dispatch;
 use std::f32::consts::LOG2_E;
@@ -56,6 +57,8 @@ pub struct Backward<'a> {
     pub dv: *mut f32,
     /// Row stride of `dk` and `dv`.
     pub stride: usize,
+    /// Whether to multiply with tile registers.
+    pub tiles: bool,
 }
 
 /// Query-side operands of one block.
@@ -70,8 +73,8 @@ struct Block<'a> {
     dq: &'a mut [f32],
 }
 
-/// Tiles of one (query block, key tile) pair.
-struct Tiles<'a> {
+/// What belongs to one pair of a query block and a key tile.
+struct Pair<'a> {
     scores: &'a mut [f32],
     slopes: &'a mut [f32],
     weights: &'a mut [u32],
@@ -101,6 +104,8 @@ impl Backward<'_> {
     /// AVX-512 F, BW, DQ, VL and BF16 exist; `dk`, `dv` and the query rows of this share are written by this task
     /// alone.
     pub unsafe fn run(&self, block: usize) {
+        // SAFETY: the instruction set was detected.
+        let _tiles = self.tiles.then(|| unsafe { Tiles::shape() });
         let dim = self.geometry.dim;
         let rows = block.min(self.segment.queries) * self.geometry.group();
         let (padded, wide) = (rows.next_multiple_of(16), dim.next_multiple_of(16));
@@ -116,7 +121,7 @@ impl Backward<'_> {
             words.map(|size| take(&mut memory, size));
         let [lse, delta, dq, scores, slopes] = floats.map(|size| take_floats(&mut memory, size));
         let mut operands = Block { query_columns, query_pairs, output_columns, output_pairs, stage, lse, delta, dq };
-        let mut tiles = Tiles { scores, slopes, weights, rows, pairs };
+        let mut pair = Pair { scores, slopes, weights, rows, pairs };
         let mut progress = Progress::default();
         for index in (self.share..self.segment.queries.div_ceil(block)).step_by(self.shares) {
             let count = |first: usize| block.min(self.segment.queries.saturating_sub(first));
@@ -127,7 +132,7 @@ impl Backward<'_> {
                 progress.ahead.push(self.rows(values, next, count(next)).strip(values.as_ptr()));
             }
             // SAFETY: by the caller.
-            unsafe { self.query_block(first, count(first), &mut operands, &mut tiles, &mut progress) };
+            unsafe { self.query_block(first, count(first), &mut operands, &mut pair, &mut progress) };
         }
         // SAFETY: by the caller.
         unsafe { self.clear(progress.written..self.segment.keys) };
@@ -154,7 +159,7 @@ impl Backward<'_> {
         first: usize,
         count: usize,
         block: &mut Block<'_>,
-        tiles: &mut Tiles<'_>,
+        pair: &mut Pair<'_>,
         progress: &mut Progress,
     ) {
         let geometry = &self.geometry;
@@ -191,7 +196,7 @@ impl Backward<'_> {
         for key in (start..end).step_by(KEYS) {
             let seen = seen.over(key, KEYS.min(end - key));
             // SAFETY: by the caller.
-            unsafe { self.key_tile(&seen, padded, key > start, block, tiles, progress) };
+            unsafe { self.key_tile(&seen, padded, key > start, block, pair, progress) };
             progress.written = progress.written.max(key + seen.keys);
         }
         block.delta.fill(geometry.scale);
@@ -207,7 +212,7 @@ impl Backward<'_> {
         padded: usize,
         accumulate: bool,
         block: &mut Block<'_>,
-        tiles: &mut Tiles<'_>,
+        pair: &mut Pair<'_>,
         Progress { ahead, written }: &mut Progress,
     ) {
         let geometry = &self.geometry;
@@ -215,7 +220,7 @@ impl Backward<'_> {
         let wide = dim.next_multiple_of(16);
         let (used, half) = (keys * padded, padded / 2);
         let columns = dim.div_ceil(2) * PANEL;
-        let (scores, slopes) = (&mut tiles.scores[..used], &mut tiles.slopes[..used]);
+        let (scores, slopes) = (&mut pair.scores[..used], &mut pair.slopes[..used]);
         let transposed = Product {
             rows: 0..keys,
             columns: padded,
@@ -226,6 +231,7 @@ impl Backward<'_> {
             target: scores.as_mut_ptr(),
             stride: padded,
             update: Update::Set,
+            tiles: self.tiles,
         };
         // SAFETY: operands are this task's memory and the call's rounded keys, of matching sizes.
         unsafe {
@@ -245,13 +251,13 @@ impl Backward<'_> {
         // Slopes of hidden scores were not computed: what memory held must not meet a weight of 0 as a NaN.
         mask(geometry, slopes, padded, (seen.low, seen.queries), (seen.first_key, keys), 0.0);
         let saved = Saved { lse: &block.lse[..padded], delta: &block.delta[..padded], softcap: geometry.softcap };
-        let mut gradients = Gradients { weights: tiles.weights, rows: tiles.rows, pairs: tiles.pairs };
+        let mut gradients = Gradients { weights: pair.weights, rows: pair.rows, pairs: pair.pairs };
         // SAFETY: as above; `dv` and `dk` of this segment and head are this task's.
         unsafe {
             differentiate(scores, slopes, &saved, &mut gradients);
             for (left, right, target) in [
-                (tiles.weights.as_ptr(), block.output_pairs.as_ptr(), self.dv),
-                (tiles.rows.as_ptr(), block.query_pairs.as_ptr(), self.dk),
+                (pair.weights.as_ptr(), block.output_pairs.as_ptr(), self.dv),
+                (pair.rows.as_ptr(), block.query_pairs.as_ptr(), self.dk),
             ] {
                 let right = Right { at: right, panel: rows.div_ceil(2) * PANEL };
                 // Keys that earlier blocks saw, then those that this one is the first to see.
@@ -267,6 +273,7 @@ impl Backward<'_> {
                         target: target.add(seen.first_key * self.stride),
                         stride: self.stride,
                         update,
+                        tiles: self.tiles,
                     }
                     .multiply(ahead);
                 }
@@ -276,11 +283,12 @@ impl Backward<'_> {
                 columns: wide,
                 inner: Inner::Keys,
                 seen,
-                left: Left { at: tiles.pairs.as_ptr(), row: 1, step: padded },
+                left: Left { at: pair.pairs.as_ptr(), row: 1, step: padded },
                 right: self.k.pairs(head, self.index, &self.segment, seen.first_key),
                 target: block.dq.as_mut_ptr(),
                 stride: wide,
                 update: if accumulate { Update::Add } else { Update::Set },
+                tiles: self.tiles,
             }
             .multiply(ahead);
         }

@@ -12,6 +12,7 @@ use super::pack::{Memory, Rows, TASK, line, pack_transposed, panels, row_words, 
 use super::seen::Seen;
 use super::softmax::{Running, online_softmax};
 use super::tile::{Inner, Left, PANEL, Product, Right, Update};
+use crate::cpu::amx::Tiles;
 use crate::cpu::isa::Isa;
 use crate::cpu::simd::math::log;
 use crate::cpu::simd::{Avx512, dispatch};
@@ -47,6 +48,8 @@ pub struct Forward<'a> {
     pub o: *mut f32,
     /// Natural logarithm of the softmax denominators [T, H].
     pub lse: *mut f32,
+    /// Whether to multiply with tile registers.
+    pub tiles: bool,
 }
 
 impl Forward<'_> {
@@ -65,6 +68,8 @@ impl Forward<'_> {
     /// # Safety
     /// AVX-512 F, BW, DQ, VL and BF16 exist; output rows of this task are written by it alone.
     pub unsafe fn run(&self) {
+        // SAFETY: the instruction set was detected.
+        let _tiles = self.tiles.then(|| unsafe { Tiles::shape() });
         let (geometry, queries) = (&self.geometry, self.queries());
         let (dim, rows, head) = (geometry.dim, queries.count, self.task.kv_head);
         let (padded, wide) = (rows.next_multiple_of(16), dim.next_multiple_of(16));
@@ -118,6 +123,7 @@ impl Forward<'_> {
                     target: tile.as_mut_ptr(),
                     stride: padded,
                     update: Update::Set,
+                    tiles: self.tiles,
                 }
                 .multiply(&mut ahead);
             }
@@ -143,6 +149,7 @@ impl Forward<'_> {
                     target: output.as_mut_ptr(),
                     stride: wide,
                     update: if first > start { Update::Rescale(alpha.as_ptr()) } else { Update::Set },
+                    tiles: self.tiles,
                 }
                 .multiply(&mut ahead);
             }

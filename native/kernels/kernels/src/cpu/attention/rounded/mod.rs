@@ -12,10 +12,12 @@ mod pack;
 mod seen;
 mod softmax;
 mod tile;
+mod tiles;
 
 use super::plan::{self, Geometry, Segment};
 use super::{Target, shares};
 use crate::cpu::CpuContext;
+use crate::cpu::isa::Isa;
 use backward::Backward;
 use forward::Forward;
 use keys::{Keys, Source};
@@ -60,12 +62,13 @@ pub fn forward(
     let mut keys = unsafe { Keys::pack(context.pool, &geometry, segments, &sources) };
     let (k, v) = (keys.get(0), keys.get(1));
     let tasks = plan::tasks_of(&geometry, segments, block(&geometry, forward::ROWS));
+    let tiles = context.isa == Isa::AmxBf16;
     let (o, lse) = (Target(o.as_mut_ptr()), Target(lse.as_mut_ptr()));
     context.pool.run(tasks.len(), &|index| {
         let task = tasks[index];
         let segment = segments[task.segment];
         let next = tasks.get(index + context.pool.threads()).map(|task| (segments[task.segment], *task));
-        let job = Forward { geometry, segment, task, next, q: inputs.q, k, v, o: o.at(0), lse: lse.at(0) };
+        let job = Forward { geometry, segment, task, next, q: inputs.q, k, v, o: o.at(0), lse: lse.at(0), tiles };
         // SAFETY: the instruction set was detected; tasks write disjoint rows.
         unsafe { job.run() };
     });
@@ -127,6 +130,7 @@ pub fn backward(
             dk,
             dv,
             stride: row,
+            tiles: context.isa == Isa::AmxBf16,
         };
         // SAFETY: the instruction set was detected; tasks write disjoint rows and gradients.
         unsafe { job.run(block) };

@@ -78,6 +78,8 @@ pub struct Product<'a> {
     pub stride: usize,
     /// What happens to C.
     pub update: Update,
+    /// Whether this thread holds tile registers ([`crate::cpu::amx::Tiles`]).
+    pub tiles: bool,
 }
 
 impl Product<'_> {
@@ -86,6 +88,10 @@ impl Product<'_> {
     /// # Safety
     /// AVX-512 F, BW and BF16 exist, all addresses described above are valid, and C overlaps neither A nor B.
     pub unsafe fn multiply(&self, ahead: &mut Ahead) {
+        if self.tiles {
+            // SAFETY: by the caller.
+            return unsafe { self.multiply_tiles(ahead) };
+        }
         let tiles = self.rows.len().div_ceil(ROWS);
         for column in (0..self.columns).step_by(PANEL) {
             let width = PANEL.min(self.columns - column);
@@ -101,28 +107,33 @@ impl Product<'_> {
         }
     }
 
+    /// What the mask leaves of some rows of C; no columns where there is nothing to do.
+    pub fn part(&self, rows: Range<usize>) -> Part {
+        let all = 0..self.columns;
+        let part = match self.inner {
+            Inner::Head(extent) => {
+                let seen = self.seen.rows_of(rows);
+                // Padding beyond the last row belongs to the last vector.
+                let end = if seen.end == self.seen.rows() { self.columns } else { seen.end.next_multiple_of(16) };
+                let columns = if seen.is_empty() { 0..0 } else { seen.start / 16 * 16..end.min(self.columns) };
+                Part { columns, steps: 0..extent.div_ceil(2) }
+            }
+            Inner::Queries => Part { columns: all, steps: pairs(self.seen.rows_of(rows)) },
+            Inner::Keys => Part { columns: all, steps: pairs(self.seen.keys_of(rows)) },
+        };
+        let idle = part.steps.is_empty() && matches!(self.update, Update::Add);
+        if idle { Part { columns: 0..0, ..part } } else { part }
+    }
+
     /// Rows `row..row + rows` of the panel of columns at `column`.
     ///
     /// # Safety
     /// As [`Self::multiply`].
     unsafe fn block(&self, row: usize, rows: usize, column: usize, width: usize) {
-        let (mut first, mut last) = (0, width);
-        let steps = match self.inner {
-            Inner::Head(extent) => {
-                let seen = self.seen.rows_of(row..row + rows);
-                if seen.is_empty() {
-                    return;
-                }
-                first = seen.start.saturating_sub(column).min(width) / 16 * 16;
-                // Padding beyond the last row belongs to the last vector.
-                let end = if seen.end == self.seen.rows() { self.columns } else { seen.end.next_multiple_of(16) };
-                last = end.saturating_sub(column).min(width);
-                0..extent.div_ceil(2)
-            }
-            Inner::Queries => pairs(self.seen.rows_of(row..row + rows)),
-            Inner::Keys => pairs(self.seen.keys_of(row..row + rows)),
-        };
-        if first >= last || (steps.is_empty() && matches!(self.update, Update::Add)) {
+        let Part { columns, steps } = self.part(row..row + rows);
+        let first = columns.start.saturating_sub(column).min(width);
+        let last = columns.end.saturating_sub(column).min(width);
+        if first >= last {
             return;
         }
         let vectors = (last - first).div_ceil(16);
@@ -152,6 +163,12 @@ impl Product<'_> {
             }
         }
     }
+}
+
+/// Columns of C (from a multiple of 16 on) and inner pairs that take part.
+pub struct Part {
+    pub columns: Range<usize>,
+    pub steps: Range<usize>,
 }
 
 /// Pairs that cover a range.

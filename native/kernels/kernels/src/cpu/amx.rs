@@ -1,0 +1,198 @@
+//! Tile registers (AMX): whether this process may use them, and how they are shaped.
+//!
+//! Eight registers of 16 rows of 64 bytes. Linux hands them out per process, on request, because they make a thread's
+//! saved state 8 KiB larger.
+
+use std::arch::asm;
+use std::sync::OnceLock;
+
+/// Rows of a tile, and 32-bit words of its rows.
+pub const TILE: usize = 16;
+
+/// True where the processor multiplies tiles of bf16 and the operating system lets this process use them.
+pub fn available() -> bool {
+    static AVAILABLE: OnceLock<bool> = OnceLock::new();
+    *AVAILABLE.get_or_init(|| processor_has_tiles() && permitted())
+}
+
+/// AMX-BF16 (bit 22) and AMX-TILE (bit 24) of CPUID leaf 7.
+fn processor_has_tiles() -> bool {
+    let bits = 1 << 22 | 1 << 24;
+    std::arch::x86_64::__cpuid(0).eax >= 7 && std::arch::x86_64::__cpuid_count(7, 0).edx & bits == bits
+}
+
+/// Asks Linux for the tile data (`ARCH_REQ_XCOMP_PERM`, component 18); every thread of the process has it from then on.
+#[cfg(target_os = "linux")]
+fn permitted() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const XTILEDATA: libc::c_long = 18;
+    // SAFETY: the call reads two numbers and changes only which registers this process may use.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XTILEDATA) == 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn permitted() -> bool {
+    false
+}
+
+/// What `ldtilecfg` reads: palette 1, 64 bytes a row and 16 rows in each of the eight tiles.
+#[repr(C, align(64))]
+struct Shapes([u8; 64]);
+
+static SHAPES: Shapes = {
+    let mut bytes = [0u8; 64];
+    bytes[0] = 1;
+    let mut tile = 0;
+    while tile < 8 {
+        bytes[16 + 2 * tile] = 4 * TILE as u8;
+        bytes[48 + tile] = TILE as u8;
+        tile += 1;
+    }
+    Shapes(bytes)
+};
+
+/// The calling thread's tile registers, all of full size, until it is dropped.
+pub struct Tiles {
+    /// Registers belong to a thread.
+    thread: std::marker::PhantomData<*const ()>,
+}
+
+impl Tiles {
+    /// Shapes the registers.
+    ///
+    /// # Safety
+    /// [`available`] said so.
+    pub unsafe fn shape() -> Self {
+        // SAFETY: the shapes are a valid palette; compiled code uses no tile registers.
+        unsafe { asm!("ldtilecfg [{0}]", in(reg) &raw const SHAPES, options(nostack, readonly, preserves_flags)) };
+        Self { thread: std::marker::PhantomData }
+    }
+}
+
+impl Drop for Tiles {
+    /// Gives the registers up, so that switching threads does not save them.
+    fn drop(&mut self) {
+        // SAFETY: the registers were shaped by this thread.
+        unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) };
+    }
+}
+
+/// Right operand: word p of column j at `at + p·stride + j`.
+#[derive(Clone, Copy)]
+pub struct Columns {
+    /// First word.
+    pub at: *const u32,
+    /// Words between steps.
+    pub stride: usize,
+}
+
+/// A product on its way to C.
+#[repr(C, align(64))]
+pub struct Sums(pub [f32; 4 * TILE * TILE]);
+
+/// C (+)= A·B in whole tiles: one of rows, or `two`, by `V` of columns. A holds, 16 steps of K after 16 steps, its 16 or
+/// 32 rows of 16 words (a word is a pair of bf16); `steps` is a multiple of 16.
+///
+/// # Safety
+/// A, B and C are as described, and this thread holds [`Tiles`].
+pub unsafe fn multiply<const V: usize>(
+    two: bool,
+    steps: usize,
+    a: *const u32,
+    b: Columns,
+    c: *mut f32,
+    stride: usize,
+    accumulate: bool,
+) {
+    let (groups, stride) = (steps / 16, 4 * stride);
+    if groups == 0 && accumulate {
+        return;
+    }
+    let lower = c.wrapping_byte_add(16 * stride);
+    // SAFETY: extents by the caller; the registers are shaped, and compiled code uses none of them.
+    unsafe {
+        macro_rules! run {
+            ($zero:tt $load:tt $body:tt $store:tt) => {{
+                if accumulate {
+                    asm!($load, c = in(reg) c, d = in(reg) lower, s = in(reg) stride, options(nostack, preserves_flags));
+                } else {
+                    asm!($zero, options(nostack, nomem, preserves_flags));
+                }
+                if groups > 0 {
+                    asm!(
+                        "2:", $body, "dec {n}", "jnz 2b",
+                        a = inout(reg) a => _, b = inout(reg) b.at => _, n = inout(reg) groups => _,
+                        l = in(reg) 64usize, m = in(reg) 4 * b.stride, o = in(reg) 64 * b.stride, options(nostack)
+                    );
+                }
+                asm!($store, c = in(reg) c, d = in(reg) lower, s = in(reg) stride, options(nostack, preserves_flags));
+            }};
+        }
+        match (two, V) {
+            (false, 1) => run!(
+                "tilezero tmm0"
+                "tileloadd tmm0, [{c}+{s}]\n/* {d} */"
+                "tileloadd tmm4, [{a}+{l}]
+                 tileloadd tmm6, [{b}+{m}]
+                 tdpbf16ps tmm0, tmm4, tmm6
+                 add {a}, 1024
+                 add {b}, {o}"
+                "tilestored [{c}+{s}], tmm0\n/* {d} */"
+            ),
+            (false, _) => run!(
+                "tilezero tmm0
+                 tilezero tmm1"
+                "tileloadd tmm0, [{c}+{s}]
+                 tileloadd tmm1, [{c}+{s}+64]\n/* {d} */"
+                "tileloadd tmm4, [{a}+{l}]
+                 tileloadd tmm6, [{b}+{m}]
+                 tileloadd tmm7, [{b}+{m}+64]
+                 tdpbf16ps tmm0, tmm4, tmm6
+                 tdpbf16ps tmm1, tmm4, tmm7
+                 add {a}, 1024
+                 add {b}, {o}"
+                "tilestored [{c}+{s}], tmm0
+                 tilestored [{c}+{s}+64], tmm1\n/* {d} */"
+            ),
+            (true, 1) => run!(
+                "tilezero tmm0
+                 tilezero tmm2"
+                "tileloadd tmm0, [{c}+{s}]
+                 tileloadd tmm2, [{d}+{s}]"
+                "tileloadd tmm4, [{a}+{l}]
+                 tileloadd tmm6, [{b}+{m}]
+                 tileloadd tmm5, [{a}+{l}+1024]
+                 tdpbf16ps tmm0, tmm4, tmm6
+                 tdpbf16ps tmm2, tmm5, tmm6
+                 add {a}, 2048
+                 add {b}, {o}"
+                "tilestored [{c}+{s}], tmm0
+                 tilestored [{d}+{s}], tmm2"
+            ),
+            (true, _) => run!(
+                "tilezero tmm0
+                 tilezero tmm1
+                 tilezero tmm2
+                 tilezero tmm3"
+                "tileloadd tmm0, [{c}+{s}]
+                 tileloadd tmm1, [{c}+{s}+64]
+                 tileloadd tmm2, [{d}+{s}]
+                 tileloadd tmm3, [{d}+{s}+64]"
+                "tileloadd tmm4, [{a}+{l}]
+                 tileloadd tmm6, [{b}+{m}]
+                 tdpbf16ps tmm0, tmm4, tmm6
+                 tileloadd tmm7, [{b}+{m}+64]
+                 tdpbf16ps tmm1, tmm4, tmm7
+                 tileloadd tmm5, [{a}+{l}+1024]
+                 tdpbf16ps tmm2, tmm5, tmm6
+                 tdpbf16ps tmm3, tmm5, tmm7
+                 add {a}, 2048
+                 add {b}, {o}"
+                "tilestored [{c}+{s}], tmm0
+                 tilestored [{c}+{s}+64], tmm1
+                 tilestored [{d}+{s}], tmm2
+                 tilestored [{d}+{s}+64], tmm3"
+            ),
+        }
+    }
+}
