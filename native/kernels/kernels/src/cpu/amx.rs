@@ -90,31 +90,38 @@ pub struct Columns {
 #[repr(C, align(64))]
 pub struct Sums(pub [f32; 4 * TILE * TILE]);
 
-/// C (+)= A·B in whole tiles: one of rows, or `two`, by `V` of columns. A holds, 16 steps of K after 16 steps, its 16 or
-/// 32 rows of 16 words (a word is a pair of bf16); `steps` is a multiple of 16.
+/// What a product is added to: one value per element of C.
+#[derive(Clone, Copy)]
+pub struct Before {
+    /// First element.
+    pub at: *const f32,
+    /// Elements between rows.
+    pub stride: usize,
+}
+
+/// C = before + A·B in whole tiles: one of rows, or `two`, by `V` of columns. A holds, 16 steps of K after 16 steps, its
+/// 16 or 32 rows of 16 words (a word is a pair of bf16); `steps` is a multiple of 16. `before` may be C itself.
 ///
 /// # Safety
-/// A, B and C are as described, and this thread holds [`Tiles`].
+/// A, B, C and what was before are as described, and this thread holds [`Tiles`].
 pub unsafe fn multiply<const V: usize>(
     two: bool,
     steps: usize,
     a: *const u32,
     b: Columns,
+    before: Option<Before>,
     c: *mut f32,
     stride: usize,
-    accumulate: bool,
 ) {
     let (groups, stride) = (steps / 16, 4 * stride);
-    if groups == 0 && accumulate {
-        return;
-    }
     let lower = c.wrapping_byte_add(16 * stride);
     // SAFETY: extents by the caller; the registers are shaped, and compiled code uses none of them.
     unsafe {
         macro_rules! run {
             ($zero:tt $load:tt $body:tt $store:tt) => {{
-                if accumulate {
-                    asm!($load, c = in(reg) c, d = in(reg) lower, s = in(reg) stride, options(nostack, preserves_flags));
+                if let Some(Before { at, stride }) = before {
+                    let (stride, lower) = (4 * stride, at.wrapping_byte_add(64 * stride));
+                    asm!($load, c = in(reg) at, d = in(reg) lower, s = in(reg) stride, options(nostack, preserves_flags));
                 } else {
                     asm!($zero, options(nostack, nomem, preserves_flags));
                 }

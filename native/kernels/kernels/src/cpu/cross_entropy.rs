@@ -169,14 +169,14 @@ fn sweep(
                 Matrix::f32(target, count, hidden)
             };
             let words = packed.words(packed_words(&gemm.kernel, count, hidden));
-            let packed = pack_rows(&gemm.kernel, gemm.pool, &Operand::rows(matrix), words);
+            let packed = pack_rows(&gemm.kernel, gemm.pool, &Operand::rows(matrix), 1.0, words);
             let gradient = gradient.floats(if with_gradient { count * hidden } else { 0 });
             gradient.fill(0.0);
             for start in (0..vocabulary).step_by(width) {
                 let chunk = start..(start + width).min(vocabulary);
                 let logits = logits.floats(count * chunk.len());
                 let columns = Operand::rows(head.weight.row_range(chunk.start, chunk.end));
-                let terms = [Term { rows: &packed, columns, alpha: 1.0 }];
+                let terms = [Term { rows: &packed, columns }];
                 let target = Target::new(logits, count, chunk.len());
                 product(&gemm.kernel, gemm.pool, &terms, Start::Overwrite, &target);
                 visit(Sweep { rows, first: index * block, hidden: matrix, chunk, logits, gradient });

@@ -79,20 +79,20 @@ pub fn linear_forward(
             if lora.dropout > 0.0 {
                 let dropped = buffers.dropped.floats(rows * x.columns);
                 apply_dropout(gemm, &block, begin, lora, dropped);
-                let packed = pack(gemm, Matrix::f32(dropped, rows, x.columns), words);
-                let term = Term { rows: &packed, columns: Operand::rows(lora.a), alpha: 1.0 };
+                let packed = pack(gemm, Matrix::f32(dropped, rows, x.columns), 1.0, words);
+                let term = Term { rows: &packed, columns: Operand::rows(lora.a) };
                 product(&gemm.kernel, gemm.pool, &[term], Start::Overwrite, &Target::new(xa, rows, rank));
             }
-            let packed_x = pack(gemm, block, words);
+            let packed_x = pack(gemm, block, 1.0, words);
             if lora.dropout == 0.0 {
-                let term = Term { rows: &packed_x, columns: Operand::rows(lora.a), alpha: 1.0 };
+                let term = Term { rows: &packed_x, columns: Operand::rows(lora.a) };
                 product(&gemm.kernel, gemm.pool, &[term], Start::Overwrite, &Target::new(xa, rows, rank));
             }
             let words = buffers.xa.words(packed_words(&gemm.kernel, rows, rank));
-            let packed_xa = pack(gemm, Matrix::f32(xa, rows, rank), words);
+            let packed_xa = pack(gemm, Matrix::f32(xa, rows, rank), lora.scale, words);
             let terms = [
-                Term { rows: &packed_x, columns: Operand::rows(*weight), alpha: 1.0 },
-                Term { rows: &packed_xa, columns: Operand::rows(lora.b), alpha: lora.scale },
+                Term { rows: &packed_x, columns: Operand::rows(*weight) },
+                Term { rows: &packed_xa, columns: Operand::rows(lora.b) },
             ];
             let target = Target::new(&mut y[begin * n..end * n], rows, n);
             product(&gemm.kernel, gemm.pool, &terms, start, &target);
@@ -132,8 +132,8 @@ pub fn linear_together(gemm: &Gemm<'_>, x: &Matrix<'_>, layers: &mut [Layer<'_>]
     few_rows_together(gemm, x, &mut products);
 }
 
-fn pack<'a>(gemm: &Gemm<'_>, matrix: Matrix<'_>, words: &'a mut [u32]) -> PackedRows<'a> {
-    pack_rows(&gemm.kernel, gemm.pool, &Operand::rows(matrix), words)
+fn pack<'a>(gemm: &Gemm<'_>, matrix: Matrix<'_>, alpha: f32, words: &'a mut [u32]) -> PackedRows<'a> {
+    pack_rows(&gemm.kernel, gemm.pool, &Operand::rows(matrix), alpha, words)
 }
 
 /// Computes dx `[M, K]` from dy `[M, N]`; with a LoRA branch also u = dy·B `[M, R]`, which the branch's
@@ -169,14 +169,14 @@ pub fn linear_input_gradient(
             let rows = end - begin;
             let u = &mut u[begin * rank..end * rank];
             let words = buffers.x.words(packed_words(&gemm.kernel, rows, dy.columns));
-            let packed_dy = pack(gemm, dy.row_range(begin, end), words);
-            let term = Term { rows: &packed_dy, columns: Operand::columns(lora.b), alpha: 1.0 };
+            let packed_dy = pack(gemm, dy.row_range(begin, end), 1.0, words);
+            let term = Term { rows: &packed_dy, columns: Operand::columns(lora.b) };
             product(&gemm.kernel, gemm.pool, &[term], Start::Overwrite, &Target::new(u, rows, rank));
             let words = buffers.xa.words(packed_words(&gemm.kernel, rows, rank));
-            let packed_u = pack(gemm, Matrix::f32(u, rows, rank), words);
+            let packed_u = pack(gemm, Matrix::f32(u, rows, rank), lora.scale, words);
             let terms = [
-                Term { rows: &packed_dy, columns: Operand::columns(*weight), alpha: 1.0 },
-                Term { rows: &packed_u, columns: Operand::columns(lora.a), alpha: lora.scale },
+                Term { rows: &packed_dy, columns: Operand::columns(*weight) },
+                Term { rows: &packed_u, columns: Operand::columns(lora.a) },
             ];
             let target = Target::new(&mut dx[begin * k..end * k], rows, k);
             product(&gemm.kernel, gemm.pool, &terms, Start::Overwrite, &target);

@@ -58,12 +58,12 @@ impl<'a> Gemm<'a> {
                 let end = (begin + step).min(rows);
                 let target = Target::new(&mut c[begin * columns..end * columns], end - begin, columns);
                 let packed = self.pack(&factors[0], begin, end, first);
-                let term = Term { rows: &packed, columns: factors[0].right, alpha: factors[0].alpha };
+                let term = Term { rows: &packed, columns: factors[0].right };
                 match factors {
                     [_] => product(&self.kernel, self.pool, &[term], start, &target),
                     [_, other] => {
                         let packed = self.pack(other, begin, end, second);
-                        let terms = [term, Term { rows: &packed, columns: other.right, alpha: other.alpha }];
+                        let terms = [term, Term { rows: &packed, columns: other.right }];
                         product(&self.kernel, self.pool, &terms, start, &target);
                     }
                     _ => panic!("{} factors", factors.len()),
@@ -81,7 +81,7 @@ impl<'a> Gemm<'a> {
     ) -> super::product::PackedRows<'b> {
         let left = factor.left.range(begin, end);
         let words = buffer.words(packed_words(&self.kernel, left.count(), left.depth()));
-        pack_rows(&self.kernel, self.pool, &left, words)
+        pack_rows(&self.kernel, self.pool, &left, factor.alpha, words)
     }
 
     /// Rows of C per block for a total depth.

@@ -19,6 +19,8 @@ mod pack_columns_avx2;
 #[cfg(target_arch = "x86_64")]
 mod pack_tiles;
 pub mod product;
+#[cfg(target_arch = "x86_64")]
+mod product_tiles;
 pub mod row_load;
 pub mod skinny;
 #[cfg(target_arch = "x86_64")]

@@ -2,7 +2,7 @@
 //! lie together, rows after rows.
 
 use crate::cpu::gemm::buffer::WordBuffer;
-use crate::cpu::gemm::kernel::MicroKernel;
+use crate::cpu::gemm::kernel::{MicroKernel, RowLayout};
 use crate::cpu::gemm::matrix::{Elements, Matrix};
 use crate::cpu::gemm::pack::{Lanes, Operand, Panel, pack, stage_row};
 use crate::cpu::gemm::transpose::{Transpose, transpose};
@@ -13,11 +13,22 @@ use std::ops::Range;
 /// Words of a row of a tile.
 const WORDS: usize = 16;
 
-/// Packs panels `panels` of rows of C for K in `depth` into `target`, whose panels hold `width` (a multiple of 16) rows.
+/// Whether the factor of a product can be part of the words: where they are rounded here, and a power of two, which
+/// changes no rounding.
+pub fn packs_factor(kernel: &MicroKernel, operand: &Operand<'_>, alpha: f32) -> bool {
+    alpha.is_normal()
+        && alpha.to_bits().trailing_zeros() >= 23
+        && kernel.layout == RowLayout::Tiles
+        && operand.lanes == Lanes::Rows
+        && matches!(operand.matrix.elements, Elements::F32(_))
+}
+
+/// Packs panels `panels` of rows of C for K in `depth`, times `alpha` (see [`packs_factor`]), into `target`, whose panels hold `width` (a multiple of 16) rows.
 /// Rows beyond a panel's last hold whatever was there: each reaches its own row of C only, which nobody reads.
 pub fn pack_tiles(
     kernel: &MicroKernel,
     operand: &Operand<'_>,
+    alpha: f32,
     depth: Range<usize>,
     panels: Range<usize>,
     panel: &dyn Fn(usize) -> Panel,
@@ -30,7 +41,7 @@ pub fn pack_tiles(
         let panel = panel(index);
         let target = &mut target[panel.offset..panel.offset + padded * panel.width];
         match operand.lanes {
-            Lanes::Rows => pack_rows(kernel, &operand.matrix, depth.clone(), panel, target, stage),
+            Lanes::Rows => pack_rows(kernel, &operand.matrix, alpha, depth.clone(), panel, target, stage),
             Lanes::Columns => {
                 // As columns of C first, then tile by tile the other way round.
                 let staged = columns.words(padded * panel.width);
@@ -69,6 +80,7 @@ fn turn(kernel: &MicroKernel, staged: &[u32], width: usize, target: &mut [u32]) 
 fn pack_rows(
     kernel: &MicroKernel,
     matrix: &Matrix<'_>,
+    alpha: f32,
     depth: Range<usize>,
     panel: Panel,
     target: &mut [u32],
@@ -84,7 +96,9 @@ fn pack_rows(
         // bf16 pairs are only chosen where AVX-512-BF16 was detected.
         unsafe {
             match matrix.elements {
-                Elements::F32(values) => round_row(values[first..first + count].as_ptr(), count, to, step),
+                Elements::F32(values) => {
+                    round_row(values[first..first + count].as_ptr(), alpha, count, to, step);
+                },
                 Elements::Bf16(values) => copy_row(values[first..first + count].as_ptr(), count, to, step),
                 Elements::F16(_) | Elements::Quant4(_) => {
                     let words = stage.words(count.div_ceil(2));
@@ -96,19 +110,20 @@ fn pack_rows(
     }
 }
 
-/// Rounds `count` values to bf16: 32 of them every `step` words, zeros after the last.
+/// Rounds `alpha` · `count` values to bf16: 32 of them every `step` words, zeros after the last.
 ///
 /// # Safety
 /// `from` holds `count` values, `to` its words.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn round_row(from: *const f32, count: usize, mut to: *mut u32, step: usize) {
+unsafe fn round_row(from: *const f32, alpha: f32, count: usize, mut to: *mut u32, step: usize) {
+    let factor = _mm512_set1_ps(alpha);
     for index in (0..count).step_by(32) {
         let present = low_lanes(count - index);
         // SAFETY: lanes beyond the last are masked.
         unsafe {
             let low = _mm512_maskz_loadu_ps(present as u16, from.add(index));
             let high = _mm512_maskz_loadu_ps((present >> 16) as u16, from.wrapping_add(index + 16));
-            let pairs = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
+            let pairs = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(_mm512_mul_ps(high, factor), _mm512_mul_ps(low, factor)));
             _mm512_storeu_si512(to.cast(), pairs);
         }
         to = to.wrapping_add(step);

@@ -9,7 +9,10 @@ use crate::cpu::gemm::buffer::WordBuffer;
 use crate::cpu::gemm::kernel::{MicroKernel, RowLayout};
 use crate::cpu::gemm::pack::{Operand, Panel, pack};
 #[cfg(target_arch = "x86_64")]
-use crate::cpu::{amx, gemm::pack_tiles::pack_tiles};
+use crate::cpu::gemm::{
+    pack_tiles::{pack_tiles, packs_factor},
+    product_tiles,
+};
 use crate::cpu::pool::{Pool, SharedMut};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -19,13 +22,15 @@ const SLAB_COLUMNS: usize = 256;
 /// Tasks per thread aimed at, so that a thread that was held up does not hold up the others.
 const TASKS_PER_THREAD: usize = 4;
 /// Largest tile, in columns times rows, of any micro-kernel.
-const EDGE_FLOATS: usize = 32 * 32;
+const EDGE_FLOATS: usize = 32 * 16;
 
 /// Packed rows of one term, for reuse by several products.
 pub struct PackedRows<'a> {
-    words: &'a [u32],
-    rows: usize,
-    depth: usize,
+    pub(super) words: &'a [u32],
+    pub(super) rows: usize,
+    pub(super) depth: usize,
+    /// Factor that is not yet part of the words.
+    pub(super) alpha: f32,
 }
 
 /// One term of a product.
@@ -35,8 +40,13 @@ pub struct Term<'a> {
     pub rows: &'a PackedRows<'a>,
     /// Right operand.
     pub columns: Operand<'a>,
-    /// Factor.
-    pub alpha: f32,
+}
+
+impl Term<'_> {
+    /// Factor of the product of what was packed.
+    pub(super) fn alpha(&self) -> f32 {
+        self.rows.alpha
+    }
 }
 
 /// What C holds before the terms are added.
@@ -53,9 +63,9 @@ pub enum Start<'a> {
 /// The result: rows of `columns` f32, `stride` elements apart.
 pub struct Target<'a> {
     pointer: *mut f32,
-    rows: usize,
+    pub(super) rows: usize,
     columns: usize,
-    stride: usize,
+    pub(super) stride: usize,
     lifetime: std::marker::PhantomData<&'a mut [f32]>,
 }
 
@@ -82,16 +92,18 @@ impl<'a> Target<'a> {
     }
 
     /// Address of an element inside the target.
-    fn at(&self, row: usize, column: usize) -> *mut f32 {
+    pub(super) fn at(&self, row: usize, column: usize) -> *mut f32 {
         debug_assert!(row < self.rows && column < self.columns);
         self.pointer.wrapping_add(row * self.stride + column)
     }
 }
 
 #[derive(Default)]
-struct Scratch {
-    columns: WordBuffer,
-    stage: WordBuffer,
+pub(super) struct Scratch {
+    pub(super) columns: WordBuffer,
+    pub(super) stage: WordBuffer,
+    /// Sums of tiles.
+    pub(super) sums: WordBuffer,
 }
 
 thread_local! {
@@ -109,8 +121,16 @@ pub fn scratch_bytes(kernel: &MicroKernel) -> usize {
     4 * (block * SLAB_COLUMNS + 16 * (block + 32) + 8 * SLAB_COLUMNS)
 }
 
-/// Packs the left operand into `words` (at least [`packed_words`]).
-pub fn pack_rows<'a>(kernel: &MicroKernel, pool: &Pool, operand: &Operand<'_>, words: &'a mut [u32]) -> PackedRows<'a> {
+/// Packs `alpha` · the left operand into `words` (at least [`packed_words`]).
+pub fn pack_rows<'a>(
+    kernel: &MicroKernel,
+    pool: &Pool,
+    operand: &Operand<'_>,
+    alpha: f32,
+    words: &'a mut [u32],
+) -> PackedRows<'a> {
+    #[cfg(target_arch = "x86_64")]
+    let (inside, alpha) = if packs_factor(kernel, operand, alpha) { (alpha, 1.0) } else { (1.0, alpha) };
     let (rows, depth) = (operand.count(), operand.depth());
     let words = &mut words[..packed_words(kernel, rows, depth)];
     let panels = rows.div_ceil(kernel.rows);
@@ -137,17 +157,19 @@ pub fn pack_rows<'a>(kernel: &MicroKernel, pool: &Pool, operand: &Operand<'_>, w
             let width = stored_rows(kernel, count);
             Panel { start, count, width, offset: (start - first) * step_words }
         };
-        SCRATCH.with_borrow_mut(|Scratch { columns, stage }| match kernel.layout {
+        SCRATCH.with_borrow_mut(|Scratch { columns, stage, .. }| match kernel.layout {
             RowLayout::Steps => pack(kernel, operand, depth_range, chosen, &panel, target, stage),
             #[cfg(target_arch = "x86_64")]
-            RowLayout::Tiles => pack_tiles(kernel, operand, depth_range, chosen, &panel, target, (stage, columns)),
+            RowLayout::Tiles => {
+                pack_tiles(kernel, operand, inside, depth_range, chosen, &panel, target, (stage, columns));
+            }
             #[cfg(not(target_arch = "x86_64"))]
             RowLayout::Tiles => unreachable!("tiles without an instruction set that has them"),
         });
     });
     // SAFETY: all tasks are done; the words are exclusively borrowed for 'a and only read from here on.
     let words = unsafe { shared.slice(0, packed_words(kernel, rows, depth)) };
-    PackedRows { words, rows, depth }
+    PackedRows { words, rows, depth, alpha }
 }
 
 /// Adds up the terms into C.
@@ -168,7 +190,7 @@ pub fn product(kernel: &MicroKernel, pool: &Pool, terms: &[Term<'_>], start: Sta
         return;
     }
     let slab =
-        kernel.columns * slab_panels(columns.div_ceil(kernel.columns), SLAB_COLUMNS / kernel.columns, pool.threads());
+        kernel.columns * slab_panels(columns.div_ceil(kernel.columns), widest_slab(kernel, terms), pool.threads());
     let slabs = columns.div_ceil(slab);
     let panels = rows.div_ceil(kernel.rows);
     let groups = (2 * pool.threads()).div_ceil(slabs).min(panels);
@@ -177,9 +199,24 @@ pub fn product(kernel: &MicroKernel, pool: &Pool, terms: &[Term<'_>], start: Sta
         let chosen = group * panels / groups..(group + 1) * panels / groups;
         let span = slab_index * slab..((slab_index + 1) * slab).min(columns);
         SCRATCH.with_borrow_mut(|scratch| {
+            #[cfg(target_arch = "x86_64")]
+            if kernel.layout == RowLayout::Tiles {
+                return product_tiles::run_slab(kernel, terms, start, target, chosen, span, scratch);
+            }
             run_slab(kernel, terms, start, target, chosen, span, scratch);
         });
     });
+}
+
+/// Column panels of a slab, at most.
+fn widest_slab(kernel: &MicroKernel, terms: &[Term<'_>]) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if kernel.layout == RowLayout::Tiles {
+        let words = |term: &Term<'_>| blocks(kernel, term.rows.depth).map(|block| block_words(kernel, &block)).sum::<usize>();
+        return product_tiles::widest_slab(kernel, terms.iter().map(words).sum());
+    }
+    let _ = terms;
+    SLAB_COLUMNS / kernel.columns
 }
 
 /// Column panels per slab: the choice that lets threads of equal speed end together; among those, the widest that leaves
@@ -224,24 +261,14 @@ fn run_slab(
     };
     let column_panels = span.len().div_ceil(kernel.columns);
     let mut edge = [0.0f32; EDGE_FLOATS];
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a kernel with this layout is only chosen where tile registers may be used.
-    let _tiles = (kernel.layout == RowLayout::Tiles).then(|| unsafe { amx::Tiles::shape() });
     for term in terms {
         let depth = term.rows.depth;
         for (index, block) in blocks(kernel, depth).enumerate() {
             let step_words = block_words(kernel, &block);
-            let base = stored_rows(kernel, term.rows.rows) * index * kernel.block_words_for(depth);
+            let base = term.rows.rows * index * kernel.block_words_for(depth);
             let packed = scratch.columns.words(column_panels * kernel.columns * step_words);
             let panel = |index: usize| column_panel(index, step_words);
-            let used = block.len().div_ceil(kernel.word.depth());
             pack(kernel, &term.columns, block, 0..column_panels, &panel, packed, &mut scratch.stage);
-            if used < step_words {
-                for column in 0..column_panels {
-                    let Panel { width, offset, .. } = panel(column);
-                    packed[offset + used * width..offset + step_words * width].fill(0);
-                }
-            }
             let near = (kernel.row_block_bytes / (4 * kernel.rows * step_words)).max(1);
             for near_start in panels.clone().step_by(near) {
                 for column in 0..column_panels {
@@ -251,17 +278,17 @@ fn run_slab(
                     for row_index in near_start..(near_start + near).min(panels.end) {
                         let (row, height) = row_panel(kernel, target.rows, row_index);
                         let from = base + row * step_words;
-                        let left = term.rows.words[from..from + stored_rows(kernel, height) * step_words].as_ptr();
+                        let left = term.rows.words[from..from + height * step_words].as_ptr();
                         let tile = kernel.tiles[height - 1][half];
                         if count == width {
                             let c = target.at(row, begin);
                             // SAFETY: the panels cover `step_words` steps of `height` and `width` words;
                             // the tile lies inside the rows and columns that this task owns.
-                            unsafe { tile(step_words, left, right, term.alpha, c, target.stride, accumulate) };
+                            unsafe { tile(step_words, left, right, term.alpha(), c, target.stride, accumulate) };
                             continue;
                         }
                         // SAFETY: as above; the tile is at most EDGE_FLOATS large.
-                        unsafe { tile(step_words, left, right, term.alpha, edge.as_mut_ptr(), width, false) };
+                        unsafe { tile(step_words, left, right, term.alpha(), edge.as_mut_ptr(), width, false) };
                         for line in 0..height {
                             let c = row_slice(row + line, &(begin..begin + count));
                             for (to, from) in c.iter_mut().zip(&edge[line * width..]) {
@@ -282,13 +309,13 @@ fn run_slab(
 }
 
 /// Rows that a panel of `rows` rows, or all panels of so many, take in memory.
-fn stored_rows(kernel: &MicroKernel, rows: usize) -> usize {
+pub(super) fn stored_rows(kernel: &MicroKernel, rows: usize) -> usize {
     rows.next_multiple_of(kernel.layout.multiple())
 }
 
 /// First row and height of row panel `index`. Heights differ by at most one, so none is nearly empty; those of tiles are
 /// whole, but for the last.
-fn row_panel(kernel: &MicroKernel, rows: usize, index: usize) -> (usize, usize) {
+pub(super) fn row_panel(kernel: &MicroKernel, rows: usize, index: usize) -> (usize, usize) {
     if kernel.layout == RowLayout::Tiles {
         let start = index * kernel.rows;
         return (start, kernel.rows.min(rows - start));
@@ -299,7 +326,7 @@ fn row_panel(kernel: &MicroKernel, rows: usize, index: usize) -> (usize, usize) 
 }
 
 /// Blocks of K, in order.
-fn blocks(kernel: &MicroKernel, depth: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+pub(super) fn blocks(kernel: &MicroKernel, depth: usize) -> impl Iterator<Item = Range<usize>> + use<> {
     let step = (kernel.block_words_for(depth) * kernel.word.depth()).max(1);
     (0..depth).step_by(step).map(move |start| start..(start + step).min(depth))
 }
@@ -309,7 +336,7 @@ fn nth_block(kernel: &MicroKernel, depth: usize, index: usize) -> Range<usize> {
     index * step..((index + 1) * step).min(depth)
 }
 
-fn block_words(kernel: &MicroKernel, block: &Range<usize>) -> usize {
+pub(super) fn block_words(kernel: &MicroKernel, block: &Range<usize>) -> usize {
     block.len().div_ceil(kernel.word.depth()).next_multiple_of(kernel.layout.multiple())
 }
 

@@ -131,8 +131,8 @@ fn check(
     let alpha = 0.75f32;
     let mut buffer = WordBuffer::new();
     let words = buffer.words(packed_words(&kernel, m, k));
-    let rows = pack_rows(&kernel, pool, &left_operand, words);
-    let terms = [Term { rows: &rows, columns: right_operand, alpha }];
+    let rows = pack_rows(&kernel, pool, &left_operand, alpha, words);
+    let terms = [Term { rows: &rows, columns: right_operand }];
     for (name, start) in
         [("overwrite", Start::Overwrite), ("accumulate", Start::Accumulate), ("bias", Start::Bias(&bias))]
     {
@@ -209,10 +209,10 @@ fn threads_do_not_change_a_bit() {
             let pool = Pool::new(threads);
             let mut buffer = WordBuffer::new();
             let words = buffer.words(packed_words(&kernel, m, k));
-            let rows = pack_rows(&kernel, &pool, &Operand::rows(Matrix::f32(&left, m, k)), words);
+            let rows = pack_rows(&kernel, &pool, &Operand::rows(Matrix::f32(&left, m, k)), 1.0, words);
             let columns = Operand::rows(Matrix::f32(&right, n, k));
             let mut c = vec![0.0; m * n];
-            let terms = [Term { rows: &rows, columns, alpha: 1.0 }];
+            let terms = [Term { rows: &rows, columns }];
             product(&kernel, &pool, &terms, Start::Overwrite, &Target::new(&mut c, m, n));
             c.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
         };
@@ -233,11 +233,11 @@ fn nan_and_infinity_reach_their_row_and_column_only() {
             right[33 * k + 5] = f32::INFINITY;
             let mut buffer = WordBuffer::new();
             let words = buffer.words(packed_words(&kernel, m, k));
-            let rows = pack_rows(&kernel, Pool::global(), &Operand::rows(Matrix::f32(&left, m, k)), words);
+            let rows = pack_rows(&kernel, Pool::global(), &Operand::rows(Matrix::f32(&left, m, k)), 1.0, words);
             let columns = Operand::rows(Matrix::f32(&right, n, k));
             // Overwriting must not read what was there.
             let mut c = vec![f32::NAN; m * n];
-            let terms = [Term { rows: &rows, columns, alpha: 1.0 }];
+            let terms = [Term { rows: &rows, columns }];
             product(&kernel, Pool::global(), &terms, Start::Overwrite, &Target::new(&mut c, m, n));
             for i in 0..m {
                 for j in 0..n {
@@ -260,10 +260,10 @@ fn empty_extents_are_fine() {
         let (left, right) = (vec![1.0f32; m * k], vec![1.0f32; n * k]);
         let mut buffer = WordBuffer::new();
         let words = buffer.words(packed_words(&kernel, m, k));
-        let rows = pack_rows(&kernel, Pool::global(), &Operand::rows(Matrix::f32(&left, m, k)), words);
+        let rows = pack_rows(&kernel, Pool::global(), &Operand::rows(Matrix::f32(&left, m, k)), 1.0, words);
         let columns = Operand::rows(Matrix::f32(&right, n, k));
         let mut c = vec![9.0; m * n];
-        let terms = [Term { rows: &rows, columns, alpha: 1.0 }];
+        let terms = [Term { rows: &rows, columns }];
         product(&kernel, Pool::global(), &terms, Start::Overwrite, &Target::new(&mut c, m, n));
         assert!(c.iter().all(|v| *v == 0.0));
     }

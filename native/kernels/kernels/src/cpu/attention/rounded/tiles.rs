@@ -3,7 +3,7 @@
 
 use super::ahead::Ahead;
 use super::tile::{Left, PANEL, Part, Product, Update};
-use crate::cpu::amx::{Columns, Sums, TILE, multiply};
+use crate::cpu::amx::{Before, Columns, Sums, TILE, multiply};
 use crate::cpu::gemm::transpose::{Transpose, transpose};
 use crate::cpu::isa::Isa;
 use std::arch::x86_64::*;
@@ -115,12 +115,13 @@ impl Product<'_> {
         let direct = rows.is_multiple_of(TILE) && width == V * TILE && !matches!(update, Update::Rescale(_));
         let mut sums = MaybeUninit::<Sums>::uninit();
         let sums = sums.as_mut_ptr().cast::<f32>();
-        let (to, stride, add) =
-            if direct { (c, self.stride, matches!(update, Update::Add)) } else { (sums, V * TILE, false) };
+        let (to, stride) = if direct { (c, self.stride) } else { (sums, V * TILE) };
+        let present = Some(Before { at: to, stride });
+        let before = if direct && matches!(update, Update::Add) { present } else { None };
         // SAFETY: the gathered rows hold all steps; whole steps of B are read where they lie, the others from a copy.
         unsafe {
             if whole > 0 || steps == 0 {
-                multiply::<V>(two, whole, a, Columns { at: b, stride: PANEL }, to, stride, add);
+                multiply::<V>(two, whole, a, Columns { at: b, stride: PANEL }, before, to, stride);
             }
             if whole < steps {
                 let mut last = Last([0; TILE * 2 * TILE]);
@@ -132,7 +133,7 @@ impl Product<'_> {
                 }
                 let a = a.add(whole * rows.next_multiple_of(TILE));
                 let b = Columns { at: last.0.as_ptr(), stride: V * TILE };
-                multiply::<V>(two, TILE, a, b, to, stride, add || whole > 0);
+                multiply::<V>(two, TILE, a, b, if whole > 0 { present } else { before }, to, stride);
             }
             if direct {
                 return;
