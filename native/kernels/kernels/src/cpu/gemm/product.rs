@@ -190,7 +190,7 @@ pub fn product(kernel: &MicroKernel, pool: &Pool, terms: &[Term<'_>], start: Sta
         return;
     }
     let slab =
-        kernel.columns * slab_panels(columns.div_ceil(kernel.columns), widest_slab(kernel, terms), pool.threads());
+        kernel.columns * slab_panels(columns.div_ceil(kernel.columns), SLAB_COLUMNS / kernel.columns, pool.threads());
     let slabs = columns.div_ceil(slab);
     let panels = rows.div_ceil(kernel.rows);
     let groups = (2 * pool.threads()).div_ceil(slabs).min(panels);
@@ -206,17 +206,6 @@ pub fn product(kernel: &MicroKernel, pool: &Pool, terms: &[Term<'_>], start: Sta
             run_slab(kernel, terms, start, target, chosen, span, scratch);
         });
     });
-}
-
-/// Column panels of a slab, at most.
-fn widest_slab(kernel: &MicroKernel, terms: &[Term<'_>]) -> usize {
-    #[cfg(target_arch = "x86_64")]
-    if kernel.layout == RowLayout::Tiles {
-        let words = |term: &Term<'_>| blocks(kernel, term.rows.depth).map(|block| block_words(kernel, &block)).sum::<usize>();
-        return product_tiles::widest_slab(kernel, terms.iter().map(words).sum());
-    }
-    let _ = terms;
-    SLAB_COLUMNS / kernel.columns
 }
 
 /// Column panels per slab: the choice that lets threads of equal speed end together; among those, the widest that leaves

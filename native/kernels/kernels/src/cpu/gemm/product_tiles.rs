@@ -1,8 +1,8 @@
 //! Tasks of a product with tile registers.
 //!
-//! All blocks of K of a slab of columns are packed first. Then a block of a column panel stays in the nearest cache while
-//! the row panels of the same block stream past it, and the sums of every tile wait in a few KiB of the second cache for
-//! the next block: C is written once.
+//! Some blocks of K of a slab of columns are packed. Then a block of a column panel stays in the nearest cache while the
+//! row panels of the same block stream past it, and the sums of every tile wait in the second cache for the next block:
+//! C is touched once for all of them.
 
 use crate::cpu::amx::{Before, Columns, TILE, Tiles, multiply};
 use crate::cpu::gemm::kernel::MicroKernel;
@@ -11,22 +11,52 @@ use crate::cpu::gemm::product::{Scratch, Start, Target, Term, block_words, block
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-/// Bytes of packed columns of a task aimed at: a quarter of the second cache.
-const COLUMN_BYTES: usize = 512 << 10;
+/// Words of K whose sums wait between blocks: beyond them, C itself holds the sums.
+const CHUNK_WORDS: usize = 512;
 
-/// Column panels per slab, at most, for a total depth of so many words.
-pub fn widest_slab(kernel: &MicroKernel, words: usize) -> usize {
-    (COLUMN_BYTES / (4 * kernel.columns * words.max(1))).clamp(1, 8)
-}
+/// Words that a last, short term (a low-rank branch) may add to a chunk.
+const MORE_WORDS: usize = 64;
 
 /// A block of K of a term.
 struct Segment<'a> {
     term: &'a Term<'a>,
     depth: Range<usize>,
-    /// Words of K, and where its rows and columns begin.
+    /// Words of K.
     words: usize,
+    /// First word of its rows.
     rows: usize,
+    /// First word of its columns among those of its chunk.
     columns: usize,
+}
+
+/// Blocks of K, of the same factor, that are added to C at once.
+struct Chunk<'a> {
+    segments: Vec<Segment<'a>>,
+    alpha: f32,
+    words: usize,
+}
+
+/// Blocks of all terms in their order.
+fn chunks<'a>(kernel: &MicroKernel, terms: &'a [Term<'a>], column_panels: usize) -> Vec<Chunk<'a>> {
+    let mut chunks: Vec<Chunk<'a>> = Vec::new();
+    for term in terms {
+        for (index, depth) in blocks(kernel, term.rows.depth).enumerate() {
+            let words = block_words(kernel, &depth);
+            let rows = stored_rows(kernel, term.rows.rows) * index * kernel.block_words_for(term.rows.depth);
+            let fits = |chunk: &Chunk<'_>| {
+                let most = if words > MORE_WORDS { CHUNK_WORDS } else { CHUNK_WORDS + MORE_WORDS };
+                chunk.alpha == term.alpha() && chunk.words + words <= most
+            };
+            if !chunks.last().is_some_and(fits) {
+                chunks.push(Chunk { segments: Vec::new(), alpha: term.alpha(), words: 0 });
+            }
+            let chunk = chunks.last_mut().expect("one was pushed");
+            let columns = column_panels * kernel.columns * chunk.words;
+            chunk.segments.push(Segment { term, depth, words, rows, columns });
+            chunk.words += words;
+        }
+    }
+    chunks
 }
 
 /// One task: row panels `panels`, columns `span`.
@@ -40,64 +70,44 @@ pub fn run_slab(
     scratch: &mut Scratch,
 ) {
     let column_panels = span.len().div_ceil(kernel.columns);
-    let mut segments = Vec::new();
-    let mut packed_words = 0;
-    for term in terms {
-        for (index, depth) in blocks(kernel, term.rows.depth).enumerate() {
-            let words = block_words(kernel, &depth);
-            let rows = stored_rows(kernel, term.rows.rows) * index * kernel.block_words_for(term.rows.depth);
-            segments.push(Segment { term, depth, words, rows, columns: packed_words });
-            packed_words += column_panels * kernel.columns * words;
-        }
-    }
     let panel = |index: usize, words: usize| {
         let begin = span.start + index * kernel.columns;
         let count = (span.end - begin).min(kernel.columns);
         let width = if count <= kernel.columns / 2 { kernel.columns / 2 } else { kernel.columns };
         Panel { start: begin, count, width, offset: index * kernel.columns * words }
     };
+    let chunks = chunks(kernel, terms, column_panels);
     let Scratch { columns, stage, sums } = scratch;
-    let packed = columns.words(packed_words);
-    for Segment { term, depth, words, columns, .. } in &segments {
-        let packed = &mut packed[*columns..][..column_panels * kernel.columns * words];
-        let used = depth.len().div_ceil(kernel.word.depth());
-        let place = |index: usize| panel(index, *words);
-        pack(kernel, &term.columns, depth.clone(), 0..column_panels, &place, packed, stage);
-        if used < *words {
+    // SAFETY: kernels of this layout are only chosen where tile registers may be used.
+    let _tiles = unsafe { Tiles::shape() };
+    for (number, Chunk { segments, alpha, words }) in chunks.iter().enumerate() {
+        let packed = columns.words(column_panels * kernel.columns * words);
+        for Segment { term, depth, words, columns, .. } in segments {
+            let packed = &mut packed[*columns..][..column_panels * kernel.columns * words];
+            let used = depth.len().div_ceil(kernel.word.depth());
+            let place = |index: usize| panel(index, *words);
+            pack(kernel, &term.columns, depth.clone(), 0..column_panels, &place, packed, stage);
+            if used < *words {
+                for index in 0..column_panels {
+                    let Panel { width, offset, .. } = place(index);
+                    packed[offset + used * width..offset + words * width].fill(0);
+                }
+            }
+        }
+        let before = if number == 0 { start } else { Start::Accumulate };
+        let near = (kernel.row_block_bytes / (4 * kernel.rows * words)).max(1);
+        let sums = sums.floats(near * kernel.rows * kernel.columns);
+        for first in panels.clone().step_by(near) {
+            let rows = first..(first + near).min(panels.end);
             for index in 0..column_panels {
-                let Panel { width, offset, .. } = place(index);
-                packed[offset + used * width..offset + words * width].fill(0);
+                let mut job = Job { kernel, target, rows: rows.clone(), panel: panel(index, 1), sums: &mut *sums };
+                job.add(segments, packed, *alpha, before);
             }
         }
     }
-    let row_words = segments.iter().map(|segment| segment.words).sum::<usize>();
-    let near = (kernel.row_block_bytes / (4 * kernel.rows * row_words.max(1))).max(1);
-    let sums = sums.floats(near * kernel.rows * kernel.columns);
-    // SAFETY: kernels of this layout are only chosen where tile registers may be used.
-    let _tiles = unsafe { Tiles::shape() };
-    for first in panels.clone().step_by(near) {
-        let rows = first..(first + near).min(panels.end);
+    if chunks.is_empty() {
         for index in 0..column_panels {
-            let mut job = Job { kernel, target, rows: rows.clone(), panel: panel(index, 1), sums: &mut *sums };
-            // Terms of factor 1 are summed up together, the others one by one.
-            let mut before = start;
-            let plain: Vec<&Segment<'_>> = segments.iter().filter(|segment| segment.term.alpha() == 1.0).collect();
-            let others = terms.iter().filter(|term| term.alpha() != 1.0);
-            if !plain.is_empty() {
-                job.group(&plain, packed, 1.0, before);
-                before = Start::Accumulate;
-            }
-            for term in others {
-                let own = |segment: &&Segment<'_>| std::ptr::eq(segment.term, term);
-                let own: Vec<&Segment<'_>> = segments.iter().filter(own).collect();
-                if !own.is_empty() {
-                    job.group(&own, packed, term.alpha(), before);
-                    before = Start::Accumulate;
-                }
-            }
-            if segments.is_empty() {
-                job.clear(start);
-            }
+            Job { kernel, target, rows: panels.clone(), panel: panel(index, 1), sums: &mut [] }.clear(start);
         }
     }
 }
@@ -113,15 +123,15 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// C = before + alpha · the sum of `segments`.
-    fn group(&mut self, segments: &[&Segment<'_>], packed: &[u32], alpha: f32, before: Start<'_>) {
+    fn add(&mut self, segments: &[Segment<'_>], packed: &[u32], alpha: f32, before: Start<'_>) {
         if self.panel.width == self.kernel.columns {
-            self.group_of::<2>(segments, packed, alpha, before);
+            self.add_tiles::<2>(segments, packed, alpha, before);
         } else {
-            self.group_of::<1>(segments, packed, alpha, before);
+            self.add_tiles::<1>(segments, packed, alpha, before);
         }
     }
 
-    fn group_of<const V: usize>(&mut self, segments: &[&Segment<'_>], packed: &[u32], alpha: f32, before: Start<'_>) {
+    fn add_tiles<const V: usize>(&mut self, segments: &[Segment<'_>], packed: &[u32], alpha: f32, before: Start<'_>) {
         let Panel { start: column, count, width, .. } = self.panel;
         for (index, segment) in segments.iter().enumerate() {
             let Segment { term, words, rows, columns, .. } = segment;
