@@ -11,20 +11,28 @@ interface Loop {
   readonly measure: (allThreads: boolean) => number
 }
 
+/** What multiplies bfloat16, by instruction set. */
+const bfloat16Instructions: ReadonlyMap<string, string> = new Map([
+  ['avx512bf16', 'vdpbf16ps zmm'],
+  ['amxbf16', 'tdpbf16ps tmm'],
+])
+
 function loops(): readonly Loop[] {
   const { rooflinePeak, rooflineInt8, rooflineBandwidth } = native()
   const { available } = describeCpu()
   const int8 = rooflineInt8(false)
   const floats = available
-    .filter((isa) => isa !== 'avx512bf16')
+    .filter((isa) => !bfloat16Instructions.has(isa))
     .map((isa): Loop => ({
       name: `f32 multiply-add, ${isa}`,
       unit: 'GFLOP/s',
       measure: (all) => rooflinePeak(isa, false, all),
     }))
-  const bfloat16: readonly Loop[] = available.includes('avx512bf16')
-    ? [{ name: 'bf16 dot, vdpbf16ps zmm', unit: 'GFLOP/s', measure: (all) => rooflinePeak('avx512bf16', true, all) }]
-    : []
+  const bfloat16 = available.flatMap((isa): Loop[] => {
+    const instruction = bfloat16Instructions.get(isa)
+    if (instruction === undefined) return []
+    return [{ name: `bf16 dot, ${instruction}`, unit: 'GFLOP/s', measure: (all) => rooflinePeak(isa, true, all) }]
+  })
   const bytes: readonly Loop[] =
     int8 === null
       ? []

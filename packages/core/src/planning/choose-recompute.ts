@@ -32,13 +32,15 @@ export interface MemoryChoice {
 const policies: readonly RecomputePolicy[] = ['none', 'selective', 'full']
 
 /** Cheap recomputation is worth its memory up to this part of a step's time … */
-const worthwhileTime = 0.02
+const worthwhileTime = 0.05
+/** … and while a share of the memory costs at most this much of the same share of the time … */
+const timePerMemory = 0.25
 /** … when it saves this much at least. */
 const worthwhileBytes = 64 * 2 ** 20
 
 /**
  * The policy asked for; by itself the least recomputation whose peak fits the limit, and `selective` also where nothing
- * forces it, when it saves 64 MiB or more for at most 2 % of the time.
+ * forces it, when it saves 64 MiB or more for at most 5 % of the time and four times the share of the memory.
  * @throws `ERR_PLAN_MEMORY` with the smallest change that would fit
  */
 export async function chooseRecompute(run: MetaRun, question: MemoryQuestion): Promise<MemoryChoice> {
@@ -71,7 +73,7 @@ async function worthwhile(
   if (saved < worthwhileBytes) return undefined
   const [before, after] = [secondsOf(none.batchOps), secondsOf(step.batchOps)]
   const cost = Math.max(0, after / Math.max(before, 1e-9) - 1)
-  if (cost > worthwhileTime) return undefined
+  if (cost > Math.min(worthwhileTime, (timePerMemory * saved) / none.memory.peakBytes)) return undefined
   const reason = `saves ${formatBytes(saved)} for ${(100 * cost).toFixed(1)} % of the time`
   return { recompute: 'selective', step, reason }
 }

@@ -91,8 +91,8 @@ impl<'a> Gemm<'a> {
     }
 }
 
-/// Bytes that packing the left operand of a product takes at most, whatever the instruction set; the
-/// per-thread scratch comes on top once per process ([`super::product::scratch_bytes`]).
+/// Bytes that packing the left operand of a product takes at most, whatever the instruction set; each thread's
+/// scratch for columns, below a MiB, comes on top once per process.
 pub fn packed_bytes_bound(rows: usize, depth: usize) -> usize {
     let row_bytes = 4 * depth;
     // Rows of tiles are stored in sixteens, of pairs in whole lines.

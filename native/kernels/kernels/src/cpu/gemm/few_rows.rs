@@ -288,8 +288,8 @@ impl Work<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::isa::Isa;
     use crate::cpu::gemm::tests::{Owned, TestRandom};
+    use crate::cpu::isa::Isa;
     use crate::cpu::pool::Pool;
 
     /// How far the product in integers may be from the exact one, by the bound that its module derives per part; a

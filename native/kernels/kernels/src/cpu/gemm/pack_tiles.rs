@@ -98,7 +98,7 @@ fn pack_rows(
             match matrix.elements {
                 Elements::F32(values) => {
                     round_row(values[first..first + count].as_ptr(), alpha, count, to, step);
-                },
+                }
                 Elements::Bf16(values) => copy_row(values[first..first + count].as_ptr(), count, to, step),
                 Elements::F16(_) | Elements::Quant4(_) => {
                     let words = stage.words(count.div_ceil(2));
@@ -123,7 +123,10 @@ unsafe fn round_row(from: *const f32, alpha: f32, count: usize, mut to: *mut u32
         unsafe {
             let low = _mm512_maskz_loadu_ps(present as u16, from.add(index));
             let high = _mm512_maskz_loadu_ps((present >> 16) as u16, from.wrapping_add(index + 16));
-            let pairs = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(_mm512_mul_ps(high, factor), _mm512_mul_ps(low, factor)));
+            let pairs = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(
+                _mm512_mul_ps(high, factor),
+                _mm512_mul_ps(low, factor),
+            ));
             _mm512_storeu_si512(to.cast(), pairs);
         }
         to = to.wrapping_add(step);

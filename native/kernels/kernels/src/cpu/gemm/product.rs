@@ -115,13 +115,7 @@ pub fn packed_words(kernel: &MicroKernel, rows: usize, depth: usize) -> usize {
     stored_rows(kernel, rows) * blocks(kernel, depth).map(|block| block_words(kernel, &block)).sum::<usize>()
 }
 
-/// Bytes of scratch that each thread holds for products of this depth at most.
-pub fn scratch_bytes(kernel: &MicroKernel) -> usize {
-    let block = kernel.block_words.next_multiple_of(64);
-    4 * (block * SLAB_COLUMNS + 16 * (block + 32) + 8 * SLAB_COLUMNS)
-}
-
-/// Packs `alpha` · the left operand into `words` (at least [`packed_words`]).
+/// Packs the left operand of a product with factor `alpha` into `words` (at least [`packed_words`]).
 pub fn pack_rows<'a>(
     kernel: &MicroKernel,
     pool: &Pool,

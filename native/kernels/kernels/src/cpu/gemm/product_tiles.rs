@@ -17,6 +17,9 @@ const CHUNK_WORDS: usize = 512;
 /// Words that a last, short term (a low-rank branch) may add to a chunk.
 const MORE_WORDS: usize = 64;
 
+/// Row panels whose sums wait at a time.
+const MOST_PANELS: usize = 64;
+
 /// A block of K of a term.
 struct Segment<'a> {
     term: &'a Term<'a>,
@@ -95,7 +98,7 @@ pub fn run_slab(
             }
         }
         let before = if number == 0 { start } else { Start::Accumulate };
-        let near = (kernel.row_block_bytes / (4 * kernel.rows * words)).max(1);
+        let near = (kernel.row_block_bytes / (4 * kernel.rows * words)).clamp(1, MOST_PANELS);
         let sums = sums.floats(near * kernel.rows * kernel.columns);
         for first in panels.clone().step_by(near) {
             let rows = first..(first + near).min(panels.end);
@@ -151,7 +154,8 @@ impl Job<'_> {
                     Start::Accumulate if direct => Some(Before { at: c, stride }),
                     _ => None,
                 };
-                let (to, to_stride) = if is_last && direct && !matches!(before, Start::Bias(_)) { (c, stride) } else { (sums, width) };
+                let (to, to_stride) =
+                    if is_last && direct && !matches!(before, Start::Bias(_)) { (c, stride) } else { (sums, width) };
                 // SAFETY: the panels hold `words` steps (sliced just now); the sums have room for every row panel of this
                 // job, and C for whole tiles, which this task owns.
                 unsafe { multiply::<V>(height > TILE, *words, a.as_ptr(), b, from, to, to_stride) };
