@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
+import { basename, isAbsolute } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { CpuWatch } from './cpu-watch.ts'
 
@@ -13,6 +14,12 @@ export function numberOf(answer: Answer, name: string): number {
 }
 
 /** A child process that answers JSON lines: those that begin with a brace; other lines go to standard error. */
+/** A word of a command line as errors name it: a file without its folder, and no requests. */
+function shortWord(word: string): string {
+  if (word.startsWith('{')) return '{…}'
+  return isAbsolute(word) ? basename(word) : word
+}
+
 export class LineChild {
   /** When it was started, in milliseconds since the epoch. */
   readonly startedAt: number = Date.now()
@@ -41,7 +48,7 @@ export class LineChild {
     this.#ended = ended.promise
     const end = (reason: string): void => {
       forget?.()
-      this.#failure ??= new Error(`${command} ${args.join(' ')}: ${reason}\n${this.#lastErrors}`)
+      this.#failure ??= new Error(`${[command, ...args].map(shortWord).join(' ')}: ${reason}\n${this.#lastErrors}`)
       for (const { reject } of this.#waiting.splice(0)) reject(this.#failure)
       ended.resolve(undefined)
     }
