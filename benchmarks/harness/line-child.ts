@@ -13,13 +13,13 @@ export function numberOf(answer: Answer, name: string): number {
   return value
 }
 
-/** A child process that answers JSON lines: those that begin with a brace; other lines go to standard error. */
 /** A word of a command line as errors name it: a file without its folder, and no requests. */
 function shortWord(word: string): string {
   if (word.startsWith('{')) return '{…}'
   return isAbsolute(word) ? basename(word) : word
 }
 
+/** A child process that answers JSON lines: those that begin with a brace; other lines go to standard error. */
 export class LineChild {
   /** When it was started, in milliseconds since the epoch. */
   readonly startedAt: number = Date.now()
