@@ -234,6 +234,9 @@ mod tests {
         let pool = Pool::new(1);
         for isa in Isa::available() {
             assert!(peak_gflops(&pool, isa, PanelWord::F32).is_normal(), "{}", isa.name());
+            if isa.has_native_bf16() {
+                assert!(peak_gflops(&pool, isa, PanelWord::Bf16Pair).is_normal(), "{}", isa.name());
+            }
         }
         assert!(read_bandwidth(&pool, 1 << 22).is_normal());
         assert!(copy_bandwidth(&pool, 1 << 22).is_normal());
