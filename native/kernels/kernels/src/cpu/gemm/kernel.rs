@@ -59,7 +59,7 @@ impl RowLayout {
 
 /// Multiplies one row panel by one column panel into a tile of C:
 /// `(steps, a, b, alpha, c, stride, accumulate)`.
-/// `a` holds R rows in the kernel's [`RowLayout`], `b` `steps` groups of the tile's width;
+/// `a` holds `steps` groups of R words, `b` `steps` groups of the tile's width;
 /// `c[r][j] = alpha * sum (+ c[r][j] when accumulating)`, rows `stride` elements apart.
 ///
 /// # Safety
@@ -85,7 +85,7 @@ pub struct MicroKernel {
     pub block_words: usize,
     /// Bytes of row panels that one pass over the columns keeps near the core: half of its second cache.
     pub row_block_bytes: usize,
-    /// `tiles[height - 1][0 | 1]` for half and full width.
+    /// `tiles[height - 1][0 | 1]` for half and full width; none where rows lie in [`RowLayout::Tiles`].
     pub tiles: &'static [[TileFn; 2]],
 }
 

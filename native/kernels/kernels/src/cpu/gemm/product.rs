@@ -236,12 +236,6 @@ fn run_slab(
             }
         }
     }
-    let column_panel = |index: usize, step_words: usize| {
-        let begin = span.start + index * kernel.columns;
-        let count = (span.end - begin).min(kernel.columns);
-        let width = if count <= kernel.columns / 2 { kernel.columns / 2 } else { kernel.columns };
-        Panel { start: begin, count, width, offset: index * kernel.columns * step_words }
-    };
     let column_panels = span.len().div_ceil(kernel.columns);
     let mut edge = [0.0f32; EDGE_FLOATS];
     for term in terms {
@@ -250,7 +244,7 @@ fn run_slab(
             let step_words = block_words(kernel, &block);
             let base = term.rows.rows * index * kernel.block_words_for(depth);
             let packed = scratch.columns.words(column_panels * kernel.columns * step_words);
-            let panel = |index: usize| column_panel(index, step_words);
+            let panel = |index: usize| column_panel(kernel, &span, index, step_words);
             pack(kernel, &term.columns, block, 0..column_panels, &panel, packed, &mut scratch.stage);
             let near = (kernel.row_block_bytes / (4 * kernel.rows * step_words)).max(1);
             for near_start in panels.clone().step_by(near) {
@@ -306,6 +300,14 @@ pub(super) fn row_panel(kernel: &MicroKernel, rows: usize, index: usize) -> (usi
     let panels = rows.div_ceil(kernel.rows);
     let (height, taller) = (rows / panels, rows % panels);
     (index * height + index.min(taller), height + usize::from(index < taller))
+}
+
+/// Column panel `index` of a slab of columns, whose panels hold `words` steps of K.
+pub(super) fn column_panel(kernel: &MicroKernel, span: &Range<usize>, index: usize, words: usize) -> Panel {
+    let start = span.start + index * kernel.columns;
+    let count = (span.end - start).min(kernel.columns);
+    let width = if count <= kernel.columns / 2 { kernel.columns / 2 } else { kernel.columns };
+    Panel { start, count, width, offset: index * kernel.columns * words }
 }
 
 /// Blocks of K, in order.

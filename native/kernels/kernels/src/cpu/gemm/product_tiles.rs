@@ -7,7 +7,9 @@
 use crate::cpu::amx::{Before, Columns, TILE, Tiles, multiply};
 use crate::cpu::gemm::kernel::MicroKernel;
 use crate::cpu::gemm::pack::{Panel, pack};
-use crate::cpu::gemm::product::{Scratch, Start, Target, Term, block_words, blocks, row_panel, stored_rows};
+use crate::cpu::gemm::product::{
+    Scratch, Start, Target, Term, block_words, blocks, column_panel, row_panel, stored_rows,
+};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -73,12 +75,7 @@ pub fn run_slab(
     scratch: &mut Scratch,
 ) {
     let column_panels = span.len().div_ceil(kernel.columns);
-    let panel = |index: usize, words: usize| {
-        let begin = span.start + index * kernel.columns;
-        let count = (span.end - begin).min(kernel.columns);
-        let width = if count <= kernel.columns / 2 { kernel.columns / 2 } else { kernel.columns };
-        Panel { start: begin, count, width, offset: index * kernel.columns * words }
-    };
+    let panel = |index: usize, words: usize| column_panel(kernel, &span, index, words);
     let chunks = chunks(kernel, terms, column_panels);
     let Scratch { columns, stage, sums } = scratch;
     // SAFETY: kernels of this layout are only chosen where tile registers may be used.
