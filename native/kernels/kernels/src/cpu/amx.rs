@@ -99,21 +99,24 @@ pub struct Before {
     pub stride: usize,
 }
 
-/// C = before + A·B in whole tiles: one of rows, or `two`, by `V` of columns. A holds, 16 steps of K after 16 steps, its
-/// 16 or 32 rows of 16 words (a word is a pair of bf16); `steps` is a multiple of 16. `before` may be C itself.
+/// Steps of K: A holds, 16 steps after 16 steps, its 16 or 32 rows of 16 words (a word is a pair of bf16).
+#[derive(Clone, Copy)]
+pub struct Part {
+    /// A multiple of 16.
+    pub steps: usize,
+    /// Left operand.
+    pub a: *const u32,
+    /// Right operand.
+    pub b: Columns,
+}
+
+/// C = before + the sum of A·B of all `parts` in whole tiles: one of rows, or `two`, by `V` of columns. `before` may be C
+/// itself.
 ///
 /// # Safety
 /// A, B, C and what was before are as described, and this thread holds [`Tiles`].
-pub unsafe fn multiply<const V: usize>(
-    two: bool,
-    steps: usize,
-    a: *const u32,
-    b: Columns,
-    before: Option<Before>,
-    c: *mut f32,
-    stride: usize,
-) {
-    let (groups, stride) = (steps / 16, 4 * stride);
+pub unsafe fn multiply<const V: usize>(two: bool, parts: &[Part], before: Option<Before>, c: *mut f32, stride: usize) {
+    let stride = 4 * stride;
     let lower = c.wrapping_byte_add(16 * stride);
     // SAFETY: extents by the caller; the registers are shaped, and compiled code uses none of them.
     unsafe {
@@ -125,12 +128,14 @@ pub unsafe fn multiply<const V: usize>(
                 } else {
                     asm!($zero, options(nostack, nomem, preserves_flags));
                 }
-                if groups > 0 {
-                    asm!(
-                        "2:", $body, "dec {n}", "jnz 2b",
-                        a = inout(reg) a => _, b = inout(reg) b.at => _, n = inout(reg) groups => _,
-                        l = in(reg) 64usize, m = in(reg) 4 * b.stride, o = in(reg) 64 * b.stride, options(nostack)
-                    );
+                for Part { steps, a, b } in parts {
+                    if *steps > 0 {
+                        asm!(
+                            "2:", $body, "dec {n}", "jnz 2b",
+                            a = inout(reg) *a => _, b = inout(reg) b.at => _, n = inout(reg) *steps / 16 => _,
+                            l = in(reg) 64usize, m = in(reg) 4 * b.stride, o = in(reg) 64 * b.stride, options(nostack)
+                        );
+                    }
                 }
                 asm!($store, c = in(reg) c, d = in(reg) lower, s = in(reg) stride, options(nostack, preserves_flags));
             }};

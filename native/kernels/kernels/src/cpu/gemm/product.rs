@@ -24,6 +24,10 @@ const TASKS_PER_THREAD: usize = 4;
 /// Largest tile, in columns times rows, of any micro-kernel.
 const EDGE_FLOATS: usize = 32 * 16;
 
+/// A C of so many bytes is written past the caches where whole lines are: most of them would be evicted before they are
+/// read, and each would be fetched before it is written.
+const STREAMED_BYTES: usize = 1 << 20;
+
 /// Packed rows of one term, for reuse by several products.
 pub struct PackedRows<'a> {
     pub(super) words: &'a [u32],
@@ -66,6 +70,8 @@ pub struct Target<'a> {
     pub(super) rows: usize,
     columns: usize,
     pub(super) stride: usize,
+    /// Whether whole lines are written past the caches.
+    pub(super) streams: bool,
     lifetime: std::marker::PhantomData<&'a mut [f32]>,
 }
 
@@ -88,7 +94,10 @@ impl<'a> Target<'a> {
     pub fn strided(values: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> Self {
         let needed = if rows == 0 || columns == 0 { 0 } else { (rows - 1) * stride + columns };
         assert!(stride >= columns && values.len() >= needed, "target [{rows}, {columns}] does not fit");
-        Self { pointer: values.as_mut_ptr(), rows, columns, stride, lifetime: std::marker::PhantomData }
+        let lines = 64 / size_of::<f32>();
+        let aligned = values.as_ptr().align_offset(64) == 0 && stride.is_multiple_of(lines);
+        let streams = aligned && size_of::<f32>() * rows * columns >= STREAMED_BYTES;
+        Self { pointer: values.as_mut_ptr(), rows, columns, stride, streams, lifetime: std::marker::PhantomData }
     }
 
     /// Address of an element inside the target.

@@ -1,10 +1,9 @@
 //! Tasks of a product with tile registers.
 //!
-//! Some blocks of K of a slab of columns are packed. Then a block of a column panel stays in the nearest cache while the
-//! row panels of the same block stream past it, and the sums of every tile wait in the second cache for the next block:
-//! C is touched once for all of them.
+//! A block of K of a slab of columns is packed into the second cache. Then every row panel streams past it, each tile of
+//! C adding up the whole block in registers; between blocks, sums wait in the second cache, so that C is touched once.
 
-use crate::cpu::amx::{Before, Columns, TILE, Tiles, multiply};
+use crate::cpu::amx::{Before, Columns, Part, TILE, Tiles, multiply};
 use crate::cpu::gemm::kernel::MicroKernel;
 use crate::cpu::gemm::pack::{Panel, pack};
 use crate::cpu::gemm::product::{
@@ -13,14 +12,11 @@ use crate::cpu::gemm::product::{
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-/// Words of K whose sums wait between blocks: beyond them, C itself holds the sums.
-const CHUNK_WORDS: usize = 512;
-
-/// Words that a last, short term (a low-rank branch) may add to a chunk.
+/// Words that a short block (a low-rank branch) may add to the one before it.
 const MORE_WORDS: usize = 64;
 
-/// Row panels whose sums wait at a time.
-const MOST_PANELS: usize = 64;
+/// Most pairs of row and column panels whose sums wait between chunks, in the second cache: 512 KiB. More wait in C.
+const MOST_WAITING: usize = 128;
 
 /// A block of K of a term.
 struct Segment<'a> {
@@ -34,11 +30,24 @@ struct Segment<'a> {
     columns: usize,
 }
 
-/// Blocks of K, of the same factor, that are added to C at once.
+/// Blocks of K, of the same factor, that are added up in registers: one, or one and a short one.
 struct Chunk<'a> {
-    segments: Vec<Segment<'a>>,
-    alpha: f32,
-    words: usize,
+    first: Segment<'a>,
+    second: Option<Segment<'a>>,
+}
+
+impl<'a> Chunk<'a> {
+    fn alpha(&self) -> f32 {
+        self.first.term.alpha()
+    }
+
+    fn segments(&self) -> impl Iterator<Item = &Segment<'a>> {
+        std::iter::once(&self.first).chain(&self.second)
+    }
+
+    fn words(&self) -> usize {
+        self.segments().map(|segment| segment.words).sum()
+    }
 }
 
 /// Blocks of all terms in their order.
@@ -48,17 +57,16 @@ fn chunks<'a>(kernel: &MicroKernel, terms: &'a [Term<'a>], column_panels: usize)
         for (index, depth) in blocks(kernel, term.rows.depth).enumerate() {
             let words = block_words(kernel, &depth);
             let rows = stored_rows(kernel, term.rows.rows) * index * kernel.block_words_for(term.rows.depth);
-            let fits = |chunk: &Chunk<'_>| {
-                let most = if words > MORE_WORDS { CHUNK_WORDS } else { CHUNK_WORDS + MORE_WORDS };
-                chunk.alpha == term.alpha() && chunk.words + words <= most
-            };
-            if !chunks.last().is_some_and(fits) {
-                chunks.push(Chunk { segments: Vec::new(), alpha: term.alpha(), words: 0 });
+            let mut segment = Segment { term, depth, words, rows, columns: 0 };
+            match chunks.last_mut() {
+                Some(Chunk { first, second: second @ None })
+                    if words <= MORE_WORDS && first.term.alpha() == term.alpha() =>
+                {
+                    segment.columns = column_panels * kernel.columns * first.words;
+                    *second = Some(segment);
+                }
+                _ => chunks.push(Chunk { first: segment, second: None }),
             }
-            let chunk = chunks.last_mut().expect("one was pushed");
-            let columns = column_panels * kernel.columns * chunk.words;
-            chunk.segments.push(Segment { term, depth, words, rows, columns });
-            chunk.words += words;
         }
     }
     chunks
@@ -75,17 +83,22 @@ pub fn run_slab(
     scratch: &mut Scratch,
 ) {
     let column_panels = span.len().div_ceil(kernel.columns);
-    let panel = |index: usize, words: usize| column_panel(kernel, &span, index, words);
     let chunks = chunks(kernel, terms, column_panels);
     let Scratch { columns, stage, sums } = scratch;
+    let wait = chunks.len() > 1
+        && chunks.iter().all(|chunk| chunk.alpha() == 1.0)
+        && column_panels * panels.len() <= MOST_WAITING;
+    let tile = kernel.rows * kernel.columns;
+    let waiting = if wait { column_panels * panels.len() } else { 0 };
+    let (edge, sums) = sums.floats((1 + waiting) * tile).split_at_mut(tile);
     // SAFETY: kernels of this layout are only chosen where tile registers may be used.
     let _tiles = unsafe { Tiles::shape() };
-    for (number, Chunk { segments, alpha, words }) in chunks.iter().enumerate() {
-        let packed = columns.words(column_panels * kernel.columns * words);
-        for Segment { term, depth, words, columns, .. } in segments {
+    for (number, chunk) in chunks.iter().enumerate() {
+        let packed = columns.words(column_panels * kernel.columns * chunk.words());
+        for Segment { term, depth, words, columns, .. } in chunk.segments() {
             let packed = &mut packed[*columns..][..column_panels * kernel.columns * words];
             let used = depth.len().div_ceil(kernel.word.depth());
-            let place = |index: usize| panel(index, *words);
+            let place = |index: usize| column_panel(kernel, &span, index, *words);
             pack(kernel, &term.columns, depth.clone(), 0..column_panels, &place, packed, stage);
             if used < *words {
                 for index in 0..column_panels {
@@ -94,127 +107,225 @@ pub fn run_slab(
                 }
             }
         }
-        let before = if number == 0 { start } else { Start::Accumulate };
-        let near = (kernel.row_block_bytes / (4 * kernel.rows * words)).clamp(1, MOST_PANELS);
-        let sums = sums.floats(near * kernel.rows * kernel.columns);
-        for first in panels.clone().step_by(near) {
-            let rows = first..(first + near).min(panels.end);
+        let (is_first, is_last) = (number == 0, number + 1 == chunks.len());
+        for (line, row_index) in panels.clone().enumerate() {
             for index in 0..column_panels {
-                let mut job = Job { kernel, target, rows: rows.clone(), panel: panel(index, 1), sums: &mut *sums };
-                job.add(segments, packed, *alpha, before);
+                let sums =
+                    if wait { sums[(line * column_panels + index) * tile..].as_mut_ptr() } else { edge.as_mut_ptr() };
+                let job = Job {
+                    kernel,
+                    target,
+                    chunk,
+                    packed,
+                    row: row_panel(kernel, target.rows, row_index),
+                    panel: column_panel(kernel, &span, index, 1),
+                    sums,
+                    edge: edge.as_mut_ptr(),
+                    before: if is_first || wait { start } else { Start::Accumulate },
+                    present: wait && !is_first,
+                    stays: wait && !is_last,
+                };
+                job.add();
             }
         }
     }
     if chunks.is_empty() {
         for index in 0..column_panels {
-            Job { kernel, target, rows: panels.clone(), panel: panel(index, 1), sums: &mut [] }.clear(start);
+            let panel = column_panel(kernel, &span, index, 1);
+            clear(kernel, target, panels.clone(), panel, start);
         }
     }
+    // SAFETY: no operands; what passed the caches is visible before the task is done.
+    unsafe { _mm_sfence() };
 }
 
-/// A column panel and the row panels that stream past it.
+/// A tile of C and what a chunk adds to it.
 struct Job<'a> {
     kernel: &'a MicroKernel,
     target: &'a Target<'a>,
-    rows: Range<usize>,
+    chunk: &'a Chunk<'a>,
+    /// Columns of the chunk.
+    packed: &'a [u32],
+    /// First row, and rows.
+    row: (usize, usize),
     panel: Panel,
-    sums: &'a mut [f32],
+    /// Where sums wait between chunks: room for a tile.
+    sums: *mut f32,
+    /// Room for a tile.
+    edge: *mut f32,
+    /// What C holds before.
+    before: Start<'a>,
+    /// Whether sums of earlier chunks wait.
+    present: bool,
+    /// Whether the sums wait for another chunk.
+    stays: bool,
 }
 
 impl Job<'_> {
-    /// C = before + alpha · the sum of `segments`.
-    fn add(&mut self, segments: &[Segment<'_>], packed: &[u32], alpha: f32, before: Start<'_>) {
-        if self.panel.width == self.kernel.columns {
-            self.add_tiles::<2>(segments, packed, alpha, before);
-        } else {
-            self.add_tiles::<1>(segments, packed, alpha, before);
-        }
+    /// C = before + alpha · the sum of the chunk, or the sums so far.
+    fn add(&self) {
+        // SAFETY: the panels hold their steps (sliced in `part`), there is room for sums, and the task owns this tile of C.
+        unsafe { if self.panel.width == self.kernel.columns { self.add_tiles::<2>() } else { self.add_tiles::<1>() } }
     }
 
-    fn add_tiles<const V: usize>(&mut self, segments: &[Segment<'_>], packed: &[u32], alpha: f32, before: Start<'_>) {
-        let Panel { start: column, count, width, .. } = self.panel;
-        for (index, segment) in segments.iter().enumerate() {
-            let Segment { term, words, rows, columns, .. } = segment;
-            let b = &packed[columns + self.panel.offset * words..][..words * width];
-            let b = Columns { at: b.as_ptr(), stride: width };
-            let (is_first, is_last) = (index == 0, index + 1 == segments.len());
-            for row_index in self.rows.clone() {
-                let (row, height) = row_panel(self.kernel, self.target.rows, row_index);
-                let a = &term.rows.words[rows + row * words..][..stored_rows(self.kernel, height) * words];
-                let sums = self.sums[(row_index - self.rows.start) * self.kernel.rows * width..].as_mut_ptr();
-                let own = Before { at: sums, stride: width };
-                let c = self.target.at(row, column);
-                let direct = alpha == 1.0 && count == width && height.is_multiple_of(TILE);
-                let stride = self.target.stride;
-                let from = match before {
-                    _ if !is_first => Some(own),
-                    Start::Accumulate if direct => Some(Before { at: c, stride }),
-                    _ => None,
-                };
-                let (to, to_stride) =
-                    if is_last && direct && !matches!(before, Start::Bias(_)) { (c, stride) } else { (sums, width) };
-                // SAFETY: the panels hold `words` steps (sliced just now); the sums have room for every row panel of this
-                // job, and C for whole tiles, which this task owns.
-                unsafe { multiply::<V>(height > TILE, *words, a.as_ptr(), b, from, to, to_stride) };
-                if is_last && !std::ptr::eq(to, c) {
-                    // SAFETY: as above.
-                    unsafe { finish::<V>(height, count, sums, alpha, c, stride, before, column) };
+    fn part(&self, Segment { term, words, rows, columns, .. }: &Segment<'_>) -> Part {
+        let (width, (row, height)) = (self.panel.width, self.row);
+        let b = &self.packed[columns + self.panel.offset * words..][..words * width];
+        let a = &term.rows.words[rows + row * words..][..stored_rows(self.kernel, height) * words];
+        Part { steps: *words, a: a.as_ptr(), b: Columns { at: b.as_ptr(), stride: width } }
+    }
+
+    /// # Safety
+    /// Room for sums, and this tile of C is nobody else's.
+    unsafe fn add_tiles<const V: usize>(&self) {
+        let Self { sums, edge, before, .. } = *self;
+        let (Panel { start: column, count, width, .. }, (row, height)) = (self.panel, self.row);
+        let c = Tile { at: self.target.at(row, column), stride: self.target.stride, rows: height, count, column };
+        let Chunk { first, second } = self.chunk;
+        let first = self.part(first);
+        let parts = [first, second.as_ref().map_or(Part { steps: 0, ..first }, |segment| self.part(segment))];
+        let whole = count == width && height.is_multiple_of(TILE);
+        let streams = whole && self.target.streams && !matches!(before, Start::Accumulate);
+        let alpha = self.chunk.alpha();
+        // SAFETY: by the caller.
+        unsafe {
+            let from = match before {
+                _ if self.present => Some(Before { at: sums, stride: width }),
+                _ if alpha != 1.0 => None,
+                Start::Overwrite => None,
+                Start::Accumulate if whole => Some(Before { at: c.at, stride: c.stride }),
+                before => {
+                    c.begin::<V>(before, edge);
+                    Some(Before { at: edge, stride: width })
                 }
-            }
-        }
-    }
-
-    /// C = before, where there is nothing to add.
-    fn clear(&self, before: Start<'_>) {
-        let Panel { start: column, count, .. } = self.panel;
-        for row_index in self.rows.clone() {
-            let (row, height) = row_panel(self.kernel, self.target.rows, row_index);
-            for line in row..row + height {
-                // SAFETY: inside the target, and each task owns its rows of its columns.
-                let c = unsafe { std::slice::from_raw_parts_mut(self.target.at(line, column), count) };
-                match before {
-                    Start::Overwrite => c.fill(0.0),
-                    Start::Bias(bias) => c.copy_from_slice(&bias[column..column + count]),
-                    Start::Accumulate => {}
+            };
+            let (to, stride) = match () {
+                () if self.stays => (sums, width),
+                () if whole && !streams && alpha == 1.0 => (c.at, c.stride),
+                () => (edge, width),
+            };
+            multiply::<V>(height > TILE, &parts, from, to, stride);
+            if !self.stays && to == edge {
+                match alpha {
+                    1.0 if streams => c.store::<V, true>(edge),
+                    1.0 => c.store::<V, false>(edge),
+                    alpha => c.add::<V>(edge, alpha, before),
                 }
             }
         }
     }
 }
 
-/// C = before + alpha·sums in `rows` rows of `count` columns; the sums' rows are whole tiles.
-///
-/// # Safety
-/// C covers them, a bias its columns, and AVX-512F exists.
-#[target_feature(enable = "avx512f")]
-unsafe fn finish<const V: usize>(
-    rows: usize,
-    count: usize,
-    sums: *const f32,
-    alpha: f32,
-    c: *mut f32,
+/// C = before, where there is nothing to add.
+fn clear(kernel: &MicroKernel, target: &Target<'_>, panels: Range<usize>, panel: Panel, before: Start<'_>) {
+    let Panel { start: column, count, .. } = panel;
+    for row_index in panels {
+        let (row, height) = row_panel(kernel, target.rows, row_index);
+        for line in row..row + height {
+            // SAFETY: inside the target, and each task owns its rows of its columns.
+            let c = unsafe { std::slice::from_raw_parts_mut(target.at(line, column), count) };
+            match before {
+                Start::Overwrite => c.fill(0.0),
+                Start::Bias(bias) => c.copy_from_slice(&bias[column..column + count]),
+                Start::Accumulate => {}
+            }
+        }
+    }
+}
+
+/// A tile of C of up to 32 rows and columns, whose sums lie elsewhere: rows of `V` times 16.
+struct Tile {
+    /// First element.
+    at: *mut f32,
+    /// Elements between rows.
     stride: usize,
-    before: Start<'_>,
+    rows: usize,
+    /// Columns.
+    count: usize,
+    /// First column in C.
     column: usize,
-) {
-    let scale = _mm512_set1_ps(alpha);
-    for v in 0..V {
-        let lanes = count.saturating_sub(TILE * v);
-        let lanes: u16 = if lanes >= TILE { u16::MAX } else { (1 << lanes) - 1 };
+}
+
+impl Tile {
+    /// Lanes of vector `v` that C has.
+    fn lanes(&self, v: usize) -> u16 {
+        let lanes = self.count.saturating_sub(TILE * v);
+        if lanes >= TILE { u16::MAX } else { (1 << lanes) - 1 }
+    }
+
+    /// What C holds before, of vector `v` of a row.
+    ///
+    /// # Safety
+    /// C covers the tile, a bias its columns, and AVX-512F exists.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn before(&self, before: Start<'_>, row: usize, v: usize) -> __m512 {
         // SAFETY: masked lanes are not touched, the others are covered by the caller.
         unsafe {
-            let bias = match before {
-                Start::Bias(bias) => _mm512_maskz_loadu_ps(lanes, bias.as_ptr().wrapping_add(column + TILE * v)),
-                _ => _mm512_setzero_ps(),
-            };
-            for row in 0..rows {
-                let sum = _mm512_loadu_ps(sums.add((row * V + v) * TILE));
-                let to = c.wrapping_add(row * stride + TILE * v);
-                let value = match before {
-                    Start::Accumulate => _mm512_fmadd_ps(sum, scale, _mm512_maskz_loadu_ps(lanes, to)),
-                    _ => _mm512_fmadd_ps(sum, scale, bias),
-                };
-                _mm512_mask_storeu_ps(to, lanes, value);
+            match before {
+                Start::Overwrite => _mm512_setzero_ps(),
+                Start::Accumulate => {
+                    _mm512_maskz_loadu_ps(self.lanes(v), self.at.wrapping_add(row * self.stride + TILE * v))
+                }
+                Start::Bias(bias) => {
+                    _mm512_maskz_loadu_ps(self.lanes(v), bias.as_ptr().wrapping_add(self.column + TILE * v))
+                }
+            }
+        }
+    }
+
+    /// sums = before.
+    ///
+    /// # Safety
+    /// As [`Self::before`]; `sums` has room for whole tiles.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn begin<const V: usize>(&self, before: Start<'_>, sums: *mut f32) {
+        for row in 0..self.rows {
+            for v in 0..V {
+                // SAFETY: by the caller.
+                unsafe { _mm512_storeu_ps(sums.add((row * V + v) * TILE), self.before(before, row, v)) };
+            }
+        }
+    }
+
+    /// C = sums; past the caches where it `STREAMS`, which needs whole lines of C.
+    ///
+    /// # Safety
+    /// As [`Self::before`]; `sums` holds whole tiles.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn store<const V: usize, const STREAMS: bool>(&self, sums: *const f32) {
+        for row in 0..self.rows {
+            for v in 0..V {
+                let c = self.at.wrapping_add(row * self.stride + TILE * v);
+                // SAFETY: by the caller; masked lanes are not touched.
+                unsafe {
+                    let value = _mm512_loadu_ps(sums.add((row * V + v) * TILE));
+                    if STREAMS {
+                        _mm512_stream_ps(c, value);
+                    } else {
+                        _mm512_mask_storeu_ps(c, self.lanes(v), value);
+                    }
+                }
+            }
+        }
+    }
+
+    /// C = before + alpha · sums.
+    ///
+    /// # Safety
+    /// As [`Self::before`]; `sums` holds whole tiles.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn add<const V: usize>(&self, sums: *const f32, alpha: f32, before: Start<'_>) {
+        let alpha = _mm512_set1_ps(alpha);
+        for row in 0..self.rows {
+            for v in 0..V {
+                let c = self.at.wrapping_add(row * self.stride + TILE * v);
+                // SAFETY: by the caller; masked lanes are not touched.
+                unsafe {
+                    let sum = _mm512_loadu_ps(sums.add((row * V + v) * TILE));
+                    let value = _mm512_fmadd_ps(sum, alpha, self.before(before, row, v));
+                    _mm512_mask_storeu_ps(c, self.lanes(v), value);
+                }
             }
         }
     }

@@ -6,6 +6,7 @@
 //! 2^-8, plus the same f32 sum.
 
 use crate::cpu::gemm::buffer::WordBuffer;
+use crate::cpu::gemm::kernel::RowLayout;
 use crate::cpu::gemm::{ComputeDtype, Elements, Matrix, MicroKernel, Operand, Start, Target, Term};
 use crate::cpu::gemm::{pack_rows, packed_words, product};
 use crate::cpu::isa::Isa;
@@ -128,18 +129,19 @@ fn check(
     };
     let before = random.values(m * n);
     let bias = random.values(n);
-    let alpha = 0.75f32;
-    let mut buffer = WordBuffer::new();
-    let words = buffer.words(packed_words(&kernel, m, k));
-    let rows = pack_rows(&kernel, pool, &left_operand, alpha, words);
-    let terms = [Term { rows: &rows, columns: right_operand }];
-    for (name, start) in
-        [("overwrite", Start::Overwrite), ("accumulate", Start::Accumulate), ("bias", Start::Bias(&bias))]
-    {
-        let mut c = before.clone();
-        product(&kernel, pool, &terms, start, &Target::new(&mut c, m, n));
-        for i in 0..m {
-            for j in 0..n {
+    let starts = [("overwrite", Start::Overwrite), ("accumulate", Start::Accumulate), ("bias", Start::Bias(&bias))];
+    // All of a small C; of a large one the corners and what lies on a grid.
+    let grid = |extent: usize| move |index: usize| extent < 128 || index.is_multiple_of(53) || index + 1 == extent;
+    let (mut buffer, mut aligned) = (WordBuffer::new(), WordBuffer::new());
+    for (alpha, (name, start)) in [0.75f32, 1.0].into_iter().flat_map(|alpha| starts.map(|start| (alpha, start))) {
+        let words = buffer.words(packed_words(&kernel, m, k));
+        let rows = pack_rows(&kernel, pool, &left_operand, alpha, words);
+        let terms = [Term { rows: &rows, columns: right_operand }];
+        let c = aligned.floats(m * n);
+        c.copy_from_slice(&before);
+        product(&kernel, pool, &terms, start, &Target::new(c, m, n));
+        for i in (0..m).filter(|row| grid(m)(*row)) {
+            for j in (0..n).filter(|column| grid(n)(*column)) {
                 let (mut sum, mut size) = (0.0, 0.0);
                 for p in 0..k {
                     let a = f64::from(if left_rows { left[i * k + p] } else { left[p * m + i] });
@@ -159,7 +161,7 @@ fn check(
                 let found = f64::from(c[i * n + j]);
                 assert!(
                     (found - expected).abs() <= bound,
-                    "{} {compute:?} {name} m{m} n{n} k{k} left {left_rows} right {right_rows} at ({i}, {j}): \
+                    "{} {compute:?} {name} alpha {alpha} m{m} n{n} k{k} left {left_rows} right {right_rows} at ({i}, {j}): \
                      {found} and not {expected} ± {bound}",
                     kernel.name
                 );
@@ -199,25 +201,58 @@ fn product_spans_several_blocks_of_depth_rows_and_slabs() {
 }
 
 #[test]
+fn large_products_equal_the_plain_loop_past_the_caches_and_over_several_blocks() {
+    let mut random = TestRandom(4);
+    for isa in Isa::available() {
+        // C is beyond a MiB, its last row and column panels are not whole; the second K has several blocks everywhere.
+        for (m, n, k) in [(520, 528, 70), (500, 560, 2100)] {
+            let right = Owned::Bf16(random.values(n * k).into_iter().map(bf16::from_f32).collect());
+            check(isa, ComputeDtype::Bf16, m, n, k, true, &right, true);
+            check(isa, ComputeDtype::Bf16, m, n, k, false, &right, false);
+        }
+    }
+}
+
+#[test]
 fn threads_do_not_change_a_bit() {
     let mut random = TestRandom(3);
-    let (m, n, k) = (37, 200, 900);
-    let (left, right) = (random.values(m * k), random.values(n * k));
-    for isa in Isa::available() {
-        let kernel = MicroKernel::select(isa, ComputeDtype::F32);
-        let run = |threads: usize| {
-            let pool = Pool::new(threads);
-            let mut buffer = WordBuffer::new();
-            let words = buffer.words(packed_words(&kernel, m, k));
-            let rows = pack_rows(&kernel, &pool, &Operand::rows(Matrix::f32(&left, m, k)), 1.0, words);
-            let columns = Operand::rows(Matrix::f32(&right, n, k));
-            let mut c = vec![0.0; m * n];
-            let terms = [Term { rows: &rows, columns }];
-            product(&kernel, &pool, &terms, Start::Overwrite, &Target::new(&mut c, m, n));
-            c.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
-        };
-        let one = run(1);
-        assert!(one == run(2) && one == run(5), "{}", kernel.name);
+    let rank = 16;
+    // In the last one, some numbers of threads leave a task more tiles than may wait beside C; it takes long elsewhere.
+    for (m, n, k, tiles_only) in [(37, 200, 900, false), (300, 150, 2300, false), (2100, 250, 1100, true)] {
+        let (left, right) = (random.values(m * k), random.values(n * k));
+        let (low, high) = (random.values(m * rank), random.values(n * rank));
+        let (before, bias) = (random.values(m * n), random.values(n));
+        for (isa, compute) in
+            Isa::available().into_iter().flat_map(|isa| ComputeDtype::ALL.map(|compute| (isa, compute)))
+        {
+            let kernel = MicroKernel::select(isa, compute);
+            if tiles_only && kernel.layout != RowLayout::Tiles {
+                continue;
+            }
+            let run = |threads: usize, start: Start<'_>, scale: f32| {
+                let pool = Pool::new(threads);
+                let (mut buffer, mut other) = (WordBuffer::new(), WordBuffer::new());
+                let words = buffer.words(packed_words(&kernel, m, k));
+                let rows = pack_rows(&kernel, &pool, &Operand::rows(Matrix::f32(&left, m, k)), 1.0, words);
+                let words = other.words(packed_words(&kernel, m, rank));
+                let branch = pack_rows(&kernel, &pool, &Operand::rows(Matrix::f32(&low, m, rank)), scale, words);
+                let terms = [
+                    Term { rows: &rows, columns: Operand::rows(Matrix::f32(&right, n, k)) },
+                    Term { rows: &branch, columns: Operand::rows(Matrix::f32(&high, n, rank)) },
+                ];
+                let mut c = before.clone();
+                product(&kernel, &pool, &terms, start, &Target::new(&mut c, m, n));
+                c.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+            };
+            for (start, scale) in [(Start::Overwrite, 2.0), (Start::Accumulate, 1.0), (Start::Bias(&bias), 0.7)] {
+                let one = run(1, start, scale);
+                assert!(
+                    one == run(2, start, scale) && one == run(5, start, scale),
+                    "{} k{k} scale {scale}",
+                    kernel.name
+                );
+            }
+        }
     }
 }
 

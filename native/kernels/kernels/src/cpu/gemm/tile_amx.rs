@@ -12,7 +12,7 @@ pub const AMX_BF16: MicroKernel = MicroKernel {
     columns: 32,
     layout: RowLayout::Tiles,
     word: PanelWord::Bf16Pair,
-    block_words: 128,
+    block_words: 512,
     row_block_bytes: 512 << 10,
     tiles: &[],
 };

@@ -3,7 +3,7 @@
 
 use super::ahead::Ahead;
 use super::tile::{Left, PANEL, Part, Product, Update};
-use crate::cpu::amx::{Before, Columns, Sums, TILE, multiply};
+use crate::cpu::amx::{Before, Columns, Part as Steps, Sums, TILE, multiply};
 use crate::cpu::gemm::transpose::{Transpose, transpose};
 use crate::cpu::isa::Isa;
 use std::arch::x86_64::*;
@@ -116,25 +116,28 @@ impl Product<'_> {
         let mut sums = MaybeUninit::<Sums>::uninit();
         let sums = sums.as_mut_ptr().cast::<f32>();
         let (to, stride) = if direct { (c, self.stride) } else { (sums, V * TILE) };
-        let present = Some(Before { at: to, stride });
-        let before = if direct && matches!(update, Update::Add) { present } else { None };
+        let before = (direct && matches!(update, Update::Add)).then_some(Before { at: to, stride });
         // SAFETY: the gathered rows hold all steps; whole steps of B are read where they lie, the others from a copy.
         unsafe {
-            if whole > 0 || steps == 0 {
-                multiply::<V>(two, whole, a, Columns { at: b, stride: PANEL }, before, to, stride);
-            }
+            let b = Columns { at: b, stride: PANEL };
+            let mut parts = [Steps { steps: whole, a, b }, Steps { steps: 0, a, b }];
+            let mut last = MaybeUninit::<Last>::uninit();
             if whole < steps {
-                let mut last = Last([0; TILE * 2 * TILE]);
-                for step in whole..steps {
+                let last = last.as_mut_ptr().cast::<u32>();
+                for step in 0..TILE {
                     for v in 0..V {
-                        let words = _mm512_loadu_si512(b.add(step * PANEL + v * TILE).cast());
-                        _mm512_store_si512(last.0.as_mut_ptr().add((step - whole) * V * TILE + v * TILE).cast(), words);
+                        let words = if whole + step < steps {
+                            _mm512_loadu_si512(b.at.add((whole + step) * PANEL + v * TILE).cast())
+                        } else {
+                            _mm512_setzero_si512()
+                        };
+                        _mm512_store_si512(last.add((step * V + v) * TILE).cast(), words);
                     }
                 }
                 let a = a.add(whole * rows.next_multiple_of(TILE));
-                let b = Columns { at: last.0.as_ptr(), stride: V * TILE };
-                multiply::<V>(two, TILE, a, b, if whole > 0 { present } else { before }, to, stride);
+                parts[1] = Steps { steps: TILE, a, b: Columns { at: last, stride: V * TILE } };
             }
+            multiply::<V>(two, &parts, before, to, stride);
             if direct {
                 return;
             }
