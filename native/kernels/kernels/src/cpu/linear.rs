@@ -6,12 +6,14 @@
 use crate::cpu::dropout_mask::{apply_dropout, mask_in_place};
 use crate::cpu::gemm::buffer::WordBuffer;
 use crate::cpu::gemm::few_rows::{FEW_ROWS, Product, few_rows, few_rows_together};
+use crate::cpu::gemm::kernel::RowLayout;
 use crate::cpu::gemm::row_load::load_f32;
 use crate::cpu::gemm::skinny::{Order, skinny};
 use crate::cpu::gemm::{Elements, Factor, Gemm, Matrix, Operand, PackedRows, Start, Target, Term};
 use crate::cpu::gemm::{pack_rows, packed_words, product};
 use crate::cpu::pool::SharedMut;
 use std::cell::RefCell;
+use std::ops::Range;
 
 /// The low-rank branch of a linear layer.
 #[derive(Clone, Copy)]
@@ -32,11 +34,37 @@ thread_local! {
     static BUFFERS: RefCell<Buffers> = RefCell::new(Buffers::default());
 }
 
+thread_local! {
+    /// A narrow product on its way to where it belongs.
+    static PRODUCT: RefCell<WordBuffer> = const { RefCell::new(WordBuffer::new()) };
+}
+
 #[derive(Default)]
 struct Buffers {
     x: WordBuffer,
     xa: WordBuffer,
     dropped: WordBuffer,
+}
+
+/// Elements of a weight that every thread packs for itself, so that its rows need nobody else's.
+const SHARED_WEIGHT: usize = 1 << 19;
+
+/// Whether each thread takes a share of the rows from beginning to end: between the steps of a small product, which tile
+/// registers compute in microseconds, threads would wait for each other and fetch what the others packed.
+fn shares_rows(gemm: &Gemm<'_>, rows: usize, weight: &Matrix<'_>) -> bool {
+    gemm.kernel.layout == RowLayout::Tiles
+        && gemm.pool.threads() > 1
+        && rows >= gemm.kernel.rows * gemm.pool.threads()
+        && weight.rows * weight.columns <= SHARED_WEIGHT
+}
+
+/// Calls `work` with rows of every share, and with products of one thread.
+fn share_rows(gemm: &Gemm<'_>, rows: usize, work: &(dyn Fn(&Gemm<'_>, Range<usize>) + Sync)) {
+    let panels = rows.div_ceil(gemm.kernel.rows);
+    let shares = gemm.pool.threads();
+    let row = |share: usize| (share * panels / shares * gemm.kernel.rows).min(rows);
+    let alone = gemm.alone();
+    gemm.pool.run(shares, &|share| work(&alone, row(share)..row(share + 1)));
 }
 
 /// Computes y `[M, N]` from x `[M, K]` and W `[N, K]`; with a LoRA branch also xa = dropout(x)·Aᵀ
@@ -62,6 +90,16 @@ pub fn linear_forward(
         let low_rank = Product { weight: lora.a, alpha: 1.0, start: Start::Overwrite, c: xa };
         few_rows_together(gemm, x, &mut [product, low_rank]);
         return few_rows(gemm, &Matrix::f32(xa, m, lora.a.rows), &lora.b, lora.scale, Start::Accumulate, y);
+    }
+    if shares_rows(gemm, m, weight) && lora.is_none_or(|lora| lora.dropout == 0.0) {
+        let rank = lora.map_or(0, |lora| lora.a.rows);
+        let (y, xa) = (SharedMut::new(y), SharedMut::new(xa));
+        return share_rows(gemm, m, &|gemm, rows| {
+            // SAFETY: shares are disjoint.
+            let (y, xa) =
+                unsafe { (y.slice(rows.start * n, rows.end * n), xa.slice(rows.start * rank, rows.end * rank)) };
+            linear_forward(gemm, &x.row_range(rows.start, rows.end), weight, bias, lora, y, xa);
+        });
     }
     let Some(lora) = lora else {
         let factor = Factor { left: Operand::rows(*x), right: Operand::rows(*weight), alpha: 1.0 };
@@ -149,6 +187,16 @@ pub fn linear_input_gradient(
     dx: &mut [f32],
     u: &mut [f32],
 ) {
+    if shares_rows(gemm, dy.rows, weight) && lora.is_none_or(|lora| lora.dropout == 0.0) {
+        let (k, rank) = (weight.columns, lora.map_or(0, |lora| lora.a.rows));
+        let (dx, u) = (SharedMut::new(dx), SharedMut::new(u));
+        return share_rows(gemm, dy.rows, &|gemm, rows| {
+            // SAFETY: shares are disjoint.
+            let (dx, u) =
+                unsafe { (dx.slice(rows.start * k, rows.end * k), u.slice(rows.start * rank, rows.end * rank)) };
+            linear_input_gradient(gemm, &dy.row_range(rows.start, rows.end), weight, lora, dx, u);
+        });
+    }
     let main = Factor { left: Operand::rows(*dy), right: Operand::columns(*weight), alpha: 1.0 };
     let Some(lora) = lora else {
         return gemm.multiply(&[main], Start::Overwrite, dx);
@@ -206,6 +254,18 @@ pub fn linear_lora_gradient(
 ) {
     let (m, rank) = (dy.rows, lora.a.rows);
     let u = Matrix::f32(u, m, rank);
+    if gemm.kernel.layout == RowLayout::Tiles && rank <= NARROW_RANK {
+        let xa = Matrix::f32(xa, m, rank);
+        if lora.dropout == 0.0 {
+            return narrow_gradients(gemm, &[(&u, x), (&xa, dy)], lora.scale, [da, db]);
+        }
+        return BUFFERS.with_borrow_mut(|buffers| {
+            let dropped = buffers.dropped.floats(m * x.columns);
+            apply_dropout(gemm, x, 0, lora, dropped);
+            let dropped = Matrix::f32(dropped, m, x.columns);
+            narrow_gradients(gemm, &[(&u, &dropped), (&xa, dy)], lora.scale, [da, db]);
+        });
+    }
     let times_u = |source: Matrix<'_>, da: &mut [f32]| {
         if skinny(gemm, &u, &source, lora.scale, da, Order::Rows) {
             return;
@@ -228,6 +288,49 @@ pub fn linear_lora_gradient(
     }
     let factor = Factor { left: Operand::columns(*dy), right: Operand::columns(xa), alpha: lora.scale };
     gemm.multiply(&[factor], Start::Overwrite, db);
+}
+
+/// Widest branch whose gradients are [`narrow_gradients`]: each task packs the narrow side anew.
+const NARROW_RANK: usize = 64;
+
+/// Columns of a task of [`narrow_gradients`], at most.
+const NARROW_COLUMNS: usize = 256;
+
+/// dA = scale·uᵀ·x `[R, K]` and dB = scale·(xaᵀ·dy)ᵀ `[N, R]` for the pairs (u, x) and (xa, dy): columns of both wide
+/// sides are shared out together, and each is read once, in long stretches of its rows.
+fn narrow_gradients(gemm: &Gemm<'_>, pairs: &[(&Matrix<'_>, &Matrix<'_>); 2], scale: f32, targets: [&mut [f32]; 2]) {
+    let rank = pairs[0].0.columns;
+    let [da, db] = targets.map(SharedMut::new);
+    // Two shares a thread of the narrower side, in whole column panels.
+    let unit = gemm.kernel.columns;
+    let width = pairs.map(|(_, wide)| {
+        wide.columns.div_ceil(2 * gemm.pool.threads()).next_multiple_of(unit).clamp(unit, NARROW_COLUMNS)
+    });
+    let counts = [0, 1].map(|index| pairs[index].1.columns.div_ceil(width[index]));
+    let alone = gemm.alone();
+    gemm.pool.run(counts[0] + counts[1], &|task| {
+        let (index, part) = if task < counts[0] { (0, task) } else { (1, task - counts[0]) };
+        let (narrow, wide) = pairs[index];
+        let begin = part * width[index];
+        let end = (begin + width[index]).min(wide.columns);
+        PRODUCT.with_borrow_mut(|buffer| {
+            let product = buffer.floats(rank * (end - begin));
+            let right = Operand::columns(wide.column_range(begin, end));
+            let factor = Factor { left: Operand::columns(*narrow), right, alpha: scale };
+            alone.multiply(&[factor], Start::Overwrite, product);
+            for (row, values) in product.chunks_exact(end - begin).enumerate() {
+                if index == 0 {
+                    let first = row * wide.columns;
+                    // SAFETY: each task has its own columns.
+                    unsafe { da.slice(first + begin, first + end) }.copy_from_slice(values);
+                } else {
+                    // SAFETY: each task has its own rows.
+                    let target = unsafe { db.slice(begin * rank, end * rank) };
+                    target[row..].iter_mut().step_by(rank).zip(values).for_each(|(to, from)| *to = *from);
+                }
+            }
+        });
+    });
 }
 
 /// Computes dW = dyᵀ·x `[N, K]`.

@@ -86,6 +86,12 @@ impl Pool {
         })
     }
 
+    /// A pool of the calling thread alone: for the inside of tasks.
+    pub fn serial() -> &'static Pool {
+        static SERIAL: OnceLock<Pool> = OnceLock::new();
+        SERIAL.get_or_init(|| Pool::new(1))
+    }
+
     /// The calling thread will run most of the loops, and keeps to a core of its own while it waits and works in turn.
     pub fn stay(&self) {
         self.shared.places.stay();

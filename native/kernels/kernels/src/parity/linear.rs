@@ -3,8 +3,14 @@
 //! Tolerances: float32 sums of K ≤ 200 products round to K·2^-24 ≈ 1.2e-5 of the size of their terms at
 //! worst; bfloat16 rounds each factor by 2^-9, hence each product by 2^-8 = 3.9e-3 of its size.
 
+use crate::cpu::gemm::tests::TestRandom;
+use crate::cpu::gemm::{ComputeDtype, Elements, Gemm, Matrix};
+use crate::cpu::isa::Isa;
+use crate::cpu::linear::{LoraBranch, linear_forward, linear_input_gradient, linear_lora_gradient};
+use crate::cpu::pool::Pool;
 use crate::dtype::DType;
 use crate::harness::{OpCall, Tensor, Values, check_gradient};
+use half::bf16;
 
 const F32: f64 = 4e-5;
 const BF16: f64 = 2e-2;
@@ -20,13 +26,15 @@ struct Case {
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (m, n, k) in [(0, 5, 3), (1, 33, 70), (3, 7, 5), (8, 40, 64), (9, 17, 129), (31, 50, 200)] {
+    // The last has rows for several threads; so have wide branches.
+    for (m, n, k) in [(0, 5, 3), (1, 33, 70), (3, 7, 5), (8, 40, 64), (9, 17, 129), (31, 50, 200), (131, 70, 150)] {
         for (rank, dropout) in [(0, 0.0), (4, 0.0), (17, 0.3)] {
             for weight in [DType::F32, DType::BF16, DType::F16] {
                 cases.push(Case { m, n, k, rank, dropout, weight });
             }
         }
     }
+    cases.push(Case { m: 100, n: 90, k: 110, rank: 70, dropout: 0.0, weight: DType::BF16 });
     cases
 }
 
@@ -140,6 +148,35 @@ fn gradients_equal_finite_differences() {
                 case.lora_gradient(inputs, &outputs[1], &dy[0], 0.0)
             });
         }
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let (m, n, k, rank) = (300, 130, 200, 16);
+    let mut random = TestRandom(17);
+    let mut values = |count: usize| random.values(count);
+    let (x, dy, a, b) = (values(m * k), values(m * n), values(rank * k), values(n * rank));
+    let weight: Vec<bf16> = values(n * k).into_iter().map(bf16::from_f32).collect();
+    let weight = Matrix::new(Elements::Bf16(&weight), n, k);
+    let (x, dy) = (Matrix::f32(&x, m, k), Matrix::f32(&dy, m, n));
+    let lora =
+        LoraBranch { a: Matrix::f32(&a, rank, k), b: Matrix::f32(&b, n, rank), scale: 2.0, dropout: 0.0, seed: 0 };
+    for (isa, compute) in Isa::available().into_iter().flat_map(|isa| ComputeDtype::ALL.map(|compute| (isa, compute))) {
+        let run = |threads: usize| {
+            let pool = Pool::new(threads);
+            let gemm = Gemm::new(&pool, isa, compute);
+            let (mut y, mut xa) = (vec![f32::NAN; m * n], vec![f32::NAN; m * rank]);
+            linear_forward(&gemm, &x, &weight, None, Some(&lora), &mut y, &mut xa);
+            let (mut dx, mut u) = (vec![f32::NAN; m * k], vec![f32::NAN; m * rank]);
+            linear_input_gradient(&gemm, &dy, &weight, Some(&lora), &mut dx, &mut u);
+            let (mut da, mut db) = (vec![f32::NAN; rank * k], vec![f32::NAN; n * rank]);
+            linear_lora_gradient(&gemm, &dy, &x, &xa, &u, &lora, &mut da, &mut db);
+            [y, xa, dx, u, da, db].map(|values| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>())
+        };
+        let one = run(1);
+        assert!(one.iter().flatten().all(|bits| f32::from_bits(*bits).is_finite()), "{}", isa.name());
+        assert!(one == run(2) && one == run(5), "{} {compute:?}", isa.name());
     }
 }
 

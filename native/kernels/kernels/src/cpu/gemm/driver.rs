@@ -45,6 +45,11 @@ impl<'a> Gemm<'a> {
         Self { pool, kernel: MicroKernel::select(isa, compute), compute }
     }
 
+    /// The same on the calling thread alone, for the inside of tasks.
+    pub fn alone(&self) -> Gemm<'static> {
+        Gemm { pool: Pool::serial(), kernel: self.kernel, compute: self.compute }
+    }
+
     /// `c = start + Σ factors`, for one or two factors; `c` is contiguous `[rows, columns]`.
     ///
     /// # Panics
