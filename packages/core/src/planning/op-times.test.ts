@@ -13,9 +13,11 @@ const probed = (...batches: readonly (readonly [tokens: number, ...ops: ProbedOp
   batches.map(([tokens, ...ops]) => ({ tokens, ops }))
 
 describe('times of ops', () => {
-  it('takes the shortest time of a probed op and adds the overhead of a call', () => {
+  it('takes the median time of a probed op and adds the overhead of a call', () => {
     const times = new OpTimes(probed([16, linear(16, 2), linear(16, 90), linear(16, 3)]), rates)
-    expect(times.secondsOf(linear(16), 16)).toBeCloseTo(2.01e-3, 9)
+    expect(times.secondsOf(linear(16), 16)).toBeCloseTo(3.01e-3, 9)
+    const even = new OpTimes(probed([16, linear(16, 2), linear(16, 90), linear(16, 3), linear(16, 5)]), rates)
+    expect(even.secondsOf(linear(16), 16)).toBeCloseTo(4.01e-3, 9)
   })
 
   it('follows the line through two batches to a longer and a shorter one', () => {

@@ -7,7 +7,7 @@ export type OpWork = Pick<OpTime, 'name' | 'operands' | 'flops' | 'bytes'>
 export interface ProbedOps {
   /** Tokens of the batch; the leading extent of what flows between the layers. */
   readonly tokens: number
-  /** Its ops, in any order; an op that ran several times counts by its shortest: the rest is start-up and other processes. */
+  /** Its ops, in any order; one that ran several times counts by the median, because a run meets the same neighbours. */
   readonly ops: readonly (OpWork & Pick<OpTime, 'durationMs'>)[]
 }
 
@@ -50,6 +50,13 @@ function workOf({ flops, bytes }: OpWork): number {
   return flops > 0 ? flops : bytes
 }
 
+/** The middle of `values`, of two middle ones the mean. */
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((left, right) => left - right)
+  const [low, high] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]]
+  return ((low as number) + (high as number)) / 2
+}
+
 /** Seconds on the line through probed points; beyond the last never more than in proportion, nor less than a fourth. */
 function secondsAt(points: readonly Point[], work: number): number {
   const last = points.at(-1) as Point
@@ -72,19 +79,19 @@ export class OpTimes {
 
   constructor(probed: readonly ProbedOps[], rates: GeneralRates) {
     this.#rates = rates
-    const found = new Map<string, { readonly name: string; readonly secondsByWork: Map<number, number> }>()
+    const found = new Map<string, { readonly name: string; readonly secondsByWork: Map<number, number[]> }>()
     for (const { tokens, ops } of probed) {
       for (const op of ops) {
         for (const key of new Set(keysOf(op, tokens))) {
-          const entry = found.get(key) ?? { name: op.name, secondsByWork: new Map<number, number>() }
+          const entry = found.get(key) ?? { name: op.name, secondsByWork: new Map<number, number[]>() }
           found.set(key, entry)
           const [work, seconds] = [workOf(op), op.durationMs / 1000]
-          entry.secondsByWork.set(work, Math.min(seconds, entry.secondsByWork.get(work) ?? seconds))
+          entry.secondsByWork.set(work, [...(entry.secondsByWork.get(work) ?? []), seconds])
         }
       }
     }
     for (const [key, { name, secondsByWork }] of found) {
-      const points = [...secondsByWork].map(([work, seconds]): Point => ({ work, seconds }))
+      const points = [...secondsByWork].map(([work, times]): Point => ({ work, seconds: median(times) }))
       this.#byKey.set(
         key,
         points.toSorted((left, right) => left.work - right.work),
