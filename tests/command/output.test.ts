@@ -80,6 +80,14 @@ it('doctor tells the machine, and as JSON too', async () => {
   expect((await succeed(['doctor'])).stdout).toContain('instruction set')
 })
 
+it('doctor says what to do about a wrong SWIFT_ISA', async () => {
+  const { code, stdout } = await runSwift(['doctor'], { env: { SWIFT_ISA: 'sse9' } })
+  expect(code).toBe(2)
+  expect(stdout).toContain('SWIFT_ISA: instruction set sse9 is unknown; use one of portable, avx2')
+  expect(stdout).toContain('Unset SWIFT_ISA')
+  expect(stdout).not.toMatch(/npm run native|shapes/)
+})
+
 describe('a run that no terminal watches', () => {
   it('prints plain lines: the plan before step 1, steps, checkpoints, kWh per epoch', async () => {
     const { stdout, stderr } = await succeed(sftWords(small, join(root, 'plain'), '--num-train-epochs', '1'))

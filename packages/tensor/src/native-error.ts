@@ -9,7 +9,8 @@ export function fromNative(error: unknown): unknown {
   if (match === null) return error
   const [, code, message] = match
   const separator = (message ?? '').indexOf(': ')
-  const asked = separator > 0 ? (message ?? '').slice(0, separator) : 'A tensor operation'
+  const general = code?.startsWith('ERR_ISA_') === true ? 'SWIFT_ISA' : 'A tensor operation'
+  const asked = separator > 0 ? (message ?? '').slice(0, separator) : general
   const found = separator > 0 ? (message ?? '').slice(separator + 2) : (message ?? '')
   return new SwiftError({ code: code as `ERR_${string}`, asked, found, remedy: remedyFor(code ?? ''), cause: error })
 }
@@ -21,6 +22,8 @@ const remedies: Readonly<Record<string, string>> = {
   ERR_FILE_OPEN: 'Check the path and the permissions',
   ERR_FILE_EMPTY: 'Download or write the file again',
   ERR_FILE_TRUNCATED: 'Download or write the file again',
+  ERR_ISA_UNKNOWN: 'Unset SWIFT_ISA, or set it to an instruction set of this CPU',
+  ERR_ISA_UNAVAILABLE: 'Unset SWIFT_ISA, or set it to an instruction set of this CPU',
   ERR_INTERNAL: 'This is a fault of the kernels; please report it with this message',
 }
 

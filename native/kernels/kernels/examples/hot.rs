@@ -168,6 +168,9 @@ fn main() {
         let quantized = bench.time(&format!("quantize {n}x{k}"), "quantize4", &[Some(&w)], &compute);
         let operands = [Some(&x), Some(&quantized[0]), None, None, None];
         bench.time(&format!("decode nf4 {n}x{k}"), "linear", &operands, &compute);
+        let x = bench.floats(&[8, k], 1.0);
+        let operands = [Some(&x), Some(&quantized[0]), None, None, None];
+        bench.time(&format!("decode nf4 {n}x{k}, 8 rows"), "linear", &operands, &compute);
     }
     let tokens = if tiny { 256 } else { 512 };
     let (heads, kv_heads, extent) = if tiny { (4, 2, 64) } else { (16, 8, 128) };

@@ -1,4 +1,5 @@
 import { availableParallelism, cpus, freemem, release, totalmem, type as systemType } from 'node:os'
+import { SwiftError } from '@swift/spec'
 import type { Command } from '../arguments/command.ts'
 import { paint, printJson, printLine, type OutputMode } from '../output/output.ts'
 import { formatTable } from '../output/table.ts'
@@ -39,15 +40,13 @@ async function kernelFindings(): Promise<Finding[]> {
       { name: 'cuda', value: 'not built into this binary; it computes on the cpu', ok: true },
     ]
   } catch (error) {
-    const found = error instanceof Error ? error.message : String(error)
-    return [
-      {
-        name: 'kernels',
-        value: found,
-        ok: false,
-        fix: 'Run npm run native in the repository, or reinstall @swift/kernels',
-      },
-    ]
+    // A binary that loaded and refuses says what to do; one that is missing or broken cannot.
+    if (SwiftError.isInstance(error) && error.code.startsWith('ERR_ISA_')) {
+      return [{ name: 'kernels', value: `${error.asked}: ${error.found}`, ok: false, fix: error.remedy }]
+    }
+    const value = error instanceof Error ? error.message : String(error)
+    const fix = 'Run npm run native in the repository, or reinstall @swift/kernels'
+    return [{ name: 'kernels', value, ok: false, fix }]
   }
 }
 

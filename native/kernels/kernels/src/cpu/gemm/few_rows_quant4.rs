@@ -1,6 +1,7 @@
 //! Dot products of a few rows with 4-bit weights, decoded in registers.
 //!
-//! What AVX2 and AVX-512 without BF16 do is in [`super::few_rows_quant4_avx2`]; here is AVX-512 with BF16.
+//! What AVX2, AVX-512 without BF16 and, in bf16, processors with tiles do is in [`super::few_rows_quant4_avx2`]; here is
+//! AVX-512 with BF16.
 //!
 //! In bf16: 64 bytes hold 128 weights in 32 words of four; word j has weight 4j in its bits 4–7, 4j + 1 in 0–3, 4j + 2 in
 //! 12–15 and 4j + 3 in 8–11. So x is laid out as four vectors of every fourth value, and a shift and one table look-up
@@ -41,6 +42,8 @@ impl Layout {
         let whole =
             |unit: usize| [depth, weight.offset, weight.stride].iter().all(|extent| extent.is_multiple_of(unit));
         match isa {
+            // Where tiles multiply bf16, vectors do it at half of the rate of f32.
+            Isa::AmxBf16 if rounds && depth > 0 && whole(avx2::STEP) => Some(Self::Integers),
             Isa::Avx512Bf16 | Isa::AmxBf16 if rounds && block >= 64 && whole(block.max(STEP)) => Some(Self::Fourths),
             Isa::Avx512Bf16 | Isa::AmxBf16 if block >= 32 && whole(block) => Some(Self::Halves),
             Isa::Avx2 | Isa::Avx512 if depth > 0 && whole(avx2::STEP) => {
