@@ -81,9 +81,10 @@ pub struct MicroKernel {
     pub columns: usize,
     /// Word layout of both panels.
     pub word: PanelWord,
-    /// Words of K per block: a column panel of this depth stays in the nearest caches.
+    /// Words of K per block: a column panel of this depth stays in the nearest caches, of tiles a slab in the second one.
     pub block_words: usize,
-    /// Bytes of row panels that one pass over the columns keeps near the core: half of its second cache.
+    /// Bytes of row panels that one pass over the columns keeps near the core: half of its second cache. With
+    /// [`RowLayout::Tiles`], one panel at a time passes.
     pub row_block_bytes: usize,
     /// `tiles[height - 1][0 | 1]` for half and full width; none where rows lie in [`RowLayout::Tiles`].
     pub tiles: &'static [[TileFn; 2]],
