@@ -301,7 +301,7 @@ const NARROW_COLUMNS: usize = 256;
 fn narrow_gradients(gemm: &Gemm<'_>, pairs: &[(&Matrix<'_>, &Matrix<'_>); 2], scale: f32, targets: [&mut [f32]; 2]) {
     let rank = pairs[0].0.columns;
     let [da, db] = targets.map(SharedMut::new);
-    // Two shares a thread of the narrower side, in whole column panels.
+    // Two shares a thread of each side at least, in whole column panels.
     let unit = gemm.kernel.columns;
     let width = pairs.map(|(_, wide)| {
         wide.columns.div_ceil(2 * gemm.pool.threads()).next_multiple_of(unit).clamp(unit, NARROW_COLUMNS)

@@ -124,6 +124,7 @@ pub fn run_slab(
                     before: if is_first || wait { start } else { Start::Accumulate },
                     present: wait && !is_first,
                     stays: wait && !is_last,
+                    streams: target.streams && (wait || chunks.len() == 1),
                 };
                 job.add();
             }
@@ -159,6 +160,8 @@ struct Job<'a> {
     present: bool,
     /// Whether the sums wait for another chunk.
     stays: bool,
+    /// Whether whole lines of C pass the caches: not where another chunk reads them again.
+    streams: bool,
 }
 
 impl Job<'_> {
@@ -185,7 +188,7 @@ impl Job<'_> {
         let first = self.part(first);
         let parts = [first, second.as_ref().map_or(Part { steps: 0, ..first }, |segment| self.part(segment))];
         let whole = count == width && height.is_multiple_of(TILE);
-        let streams = whole && self.target.streams && !matches!(before, Start::Accumulate);
+        let streams = whole && self.streams && !matches!(before, Start::Accumulate);
         let alpha = self.chunk.alpha();
         // SAFETY: by the caller.
         unsafe {
