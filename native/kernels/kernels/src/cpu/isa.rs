@@ -14,7 +14,7 @@ pub enum Isa {
     Avx2,
     /// AVX-512 F/BW/DQ/VL.
     Avx512,
-    /// AVX-512 with BF16 dot products (`vdpbf16ps`).
+    /// AVX-512 with BF16 dot products (`vdpbf16ps`) and those of integers (VNNI), which every such processor has.
     Avx512Bf16,
     /// The same with tiles of BF16 (AMX, `tdpbf16ps`): Intel servers since 2023.
     AmxBf16,
@@ -50,7 +50,7 @@ impl Isa {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl");
-            if avx512 && is_x86_feature_detected!("avx512bf16") {
+            if avx512 && is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512vnni") {
                 return if amx::available() { Isa::AmxBf16 } else { Isa::Avx512Bf16 };
             }
             if avx512 {

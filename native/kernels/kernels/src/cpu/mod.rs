@@ -31,6 +31,8 @@ mod quant4_goldens;
 pub mod quant4_map;
 pub mod quant4_ops;
 pub mod quant4_quantize;
+#[cfg(target_arch = "x86_64")]
+mod quant4_scales_avx512;
 pub mod random;
 pub mod reduce;
 pub mod roofline;

@@ -133,6 +133,21 @@ pub fn check_block(block: usize) -> Result<()> {
     Err(KernelError::argument("quant4", format!("block size must be a power of two in 32..=4096, got {block}")))
 }
 
+/// Borrowed [`Scales::Nested`].
+#[derive(Clone, Copy)]
+pub struct NestedScales<'a> {
+    /// One code per block.
+    pub codes: &'a [u8],
+    /// One f32 per `block` codes.
+    pub absmax: &'a [f32],
+    /// Mean of the absmax values before quantization.
+    pub offset: f32,
+    /// The 256-entry dynamic map.
+    pub map: &'a [f32; 256],
+    /// Codes that share one nested absmax.
+    pub block: usize,
+}
+
 /// A borrowed 4-bit weight with what kernels look up precomputed.
 #[derive(Clone, Copy)]
 pub struct Quant4View<'a> {
@@ -173,6 +188,16 @@ impl<'a> Quant4View<'a> {
         match self.weight.scales {
             Scales::Plain(_) => 4,
             Scales::Nested { .. } => 1,
+        }
+    }
+
+    /// The parts of double-quantized scales; `None` for plain ones.
+    pub fn nested(&self) -> Option<NestedScales<'a>> {
+        match &self.weight.scales {
+            Scales::Plain(_) => None,
+            Scales::Nested { codes, absmax, offset, map, block } => {
+                Some(NestedScales { codes, absmax, offset: *offset, map, block: *block })
+            }
         }
     }
 
@@ -218,7 +243,7 @@ impl<'a> Quant4View<'a> {
 }
 
 /// Bytes of codes of scales between those that are read and those that are asked for.
-const SCALES_AHEAD: usize = 512;
+pub const SCALES_AHEAD: usize = 512;
 
 /// Looks scales up row after row: of double-quantized ones it keeps the 256 values of the current nested block, so that a
 /// scale costs two loads.

@@ -194,7 +194,7 @@ impl<'a> Form<'a> {
             }
             Self::Quant4(kernel) => {
                 let words = buffer.words(kernel.words(exact.len() / depth.max(1)));
-                kernel.lay_out(if kernel.layout == Layout::Integers { exact } else { rounded }, words);
+                kernel.lay_out(if kernel.layout.integer_part().is_some() { exact } else { rounded }, words);
                 return words;
             }
             Self::Direct(_) | Self::Staged { .. } => {}
@@ -295,18 +295,17 @@ mod tests {
     /// How far the product in integers may be from the exact one, by the bound that its module derives per part; a
     /// hundredth more for the two roundings before that to an integer.
     #[cfg(target_arch = "x86_64")]
-    fn integer_bound(weight: &Matrix<'_>, column: usize, x: &[f32]) -> f64 {
-        const PART: usize = 32;
+    fn integer_bound(part_values: usize, weight: &Matrix<'_>, column: usize, x: &[f32]) -> f64 {
         let Elements::Quant4(view) = weight.elements else { return 0.0 };
-        let largest =
-            |values: &mut dyn Iterator<Item = f32>| f64::from(values.fold(0.0f32, |most, value| most.max(value.abs())));
-        let size = |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value.abs())).sum::<f64>();
-        let parts = x.chunks(PART).enumerate().map(|(part, x)| {
-            let first = weight.index(column, part * PART);
-            let absmax = f64::from(view.scale(first >> view.shift()).abs());
-            let most = largest(&mut x.iter().copied());
-            let weights = size(&mut (first..first + x.len()).map(|index| view.value(index)));
-            (absmax * size(&mut x.iter().copied()) + most * weights + 32.0 * absmax * most / 32_766.0) / 32_766.0
+        let parts = x.chunks(part_values).enumerate().map(|(part, x)| {
+            let most = f64::from(x.iter().fold(0.0f32, |most, value| most.max(value.abs())));
+            let first = weight.index(column, part * part_values);
+            let errors = x.iter().enumerate().map(|(index, x)| {
+                let absmax = f64::from(view.scale((first + index) >> view.shift()).abs());
+                let w = f64::from(view.value(first + index).abs());
+                (absmax * f64::from(x.abs()) + most * w + absmax * most / 32_766.0) / 32_766.0
+            });
+            errors.sum::<f64>()
         });
         1.01 * parts.sum::<f64>()
     }
@@ -333,11 +332,14 @@ mod tests {
                         let gemm = Gemm::new(&pool, isa, compute);
                         let (mut x_used, mut w_used) = (x.clone(), plain.clone());
                         #[cfg(target_arch = "x86_64")]
-                        let integers = matches!(weight.elements, Elements::Quant4(view)
-                            if Layout::of(isa, compute == ComputeDtype::Bf16, &view, &weight) == Some(Layout::Integers));
+                        let integers = match weight.elements {
+                            Elements::Quant4(view) => Layout::of(isa, compute == ComputeDtype::Bf16, &view, &weight)
+                                .and_then(Layout::integer_part),
+                            _ => None,
+                        };
                         #[cfg(not(target_arch = "x86_64"))]
-                        let integers = false;
-                        if compute == ComputeDtype::Bf16 && !integers {
+                        let integers: Option<usize> = None;
+                        if compute == ComputeDtype::Bf16 && integers.is_none() {
                             round_in_place(Isa::Portable, &mut x_used);
                             round_in_place(Isa::Portable, &mut w_used);
                         }
@@ -355,8 +357,9 @@ mod tests {
                                 let mut bound =
                                     (depth as f64 + 2.0) * 2f64.powi(-24) * (size + f64::from(bias[column]));
                                 #[cfg(target_arch = "x86_64")]
-                                if integers {
-                                    bound += 0.5 * integer_bound(&weight, column, &x[row * depth..(row + 1) * depth]);
+                                if let Some(part) = integers {
+                                    let x = &x[row * depth..(row + 1) * depth];
+                                    bound += 0.5 * integer_bound(part, &weight, column, x);
                                 }
                                 assert!(error <= bound, "{} {rows}x{depth}x{columns}: {error} > {bound}", isa.name());
                             }

@@ -10,6 +10,8 @@ mod few_rows_dense;
 mod few_rows_quant4;
 #[cfg(target_arch = "x86_64")]
 mod few_rows_quant4_avx2;
+#[cfg(target_arch = "x86_64")]
+mod few_rows_quant4_vnni;
 pub mod kernel;
 pub mod matrix;
 pub mod pack;
