@@ -141,6 +141,31 @@ impl Pool {
         assert!(!shared.panicked.load(Ordering::Relaxed), "a task of the thread pool panicked");
     }
 
+    /// As [`Self::run`], but each thread takes successive tasks of a share of its own and goes on to the others' shares
+    /// when that is done: for tasks that read memory in their order, which then is one stream per thread.
+    ///
+    /// # Panics
+    /// When a task panicked.
+    pub fn run_in_streams(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        let shares = self.threads.min(tasks);
+        if shares <= 1 || INSIDE.with(Cell::get) {
+            return self.run(tasks, task);
+        }
+        let first = |share: usize| share * tasks / shares;
+        let next: Vec<AtomicUsize> = (0..shares).map(|share| AtomicUsize::new(first(share))).collect();
+        self.run(shares, &|own| {
+            for share in (own..shares).chain(0..own) {
+                loop {
+                    let index = next[share].fetch_add(1, Ordering::Relaxed);
+                    if index >= first(share + 1) {
+                        break;
+                    }
+                    task(index);
+                }
+            }
+        });
+    }
+
     /// Splits `0..len` into contiguous chunks of at most `chunk` elements and runs `body(start, end)`.
     /// The partition depends on `len` and `chunk` only, never on the number of threads.
     pub fn for_chunks(&self, len: usize, chunk: usize, body: &(dyn Fn(usize, usize) + Sync)) {
@@ -286,6 +311,22 @@ mod tests {
                 unsafe { shared.slice(index, index + 1)[0] += 1 };
             });
             assert!(hits.iter().all(|hit| *hit == 1));
+        }
+    }
+
+    #[test]
+    fn every_task_of_streams_runs_exactly_once() {
+        for threads in [1, 2, 3] {
+            let pool = Pool::new(threads);
+            for tasks in [1, 2, 3, 7, 64, 1000] {
+                let mut hits = vec![0u32; tasks];
+                let shared = SharedMut::new(&mut hits);
+                pool.run_in_streams(tasks, &|index| {
+                    // SAFETY: each task writes its own element.
+                    unsafe { shared.slice(index, index + 1)[0] += 1 };
+                });
+                assert!(hits.iter().all(|hit| *hit == 1));
+            }
         }
     }
 

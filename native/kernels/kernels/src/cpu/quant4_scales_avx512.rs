@@ -19,11 +19,25 @@ pub struct WideScales<'a> {
 
 impl<'a> WideScales<'a> {
     /// Prepares the map.
-    pub fn new(nested: NestedScales<'a>) -> Self {
+    ///
+    /// # Safety
+    /// AVX-512 F, BW and VL must be present.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    pub unsafe fn new(nested: NestedScales<'a>) -> Self {
         let mut halves = [[0; 256]; 2];
-        for (index, value) in nested.map.iter().enumerate() {
-            let bits = value.to_bits();
-            (halves[0][index], halves[1][index]) = (bits as u16, (bits >> 16) as u16);
+        let low: [u16; 32] = std::array::from_fn(|index| 2 * index as u16);
+        // SAFETY: 32 of 256 values and of the words of each half.
+        unsafe {
+            let low = _mm512_loadu_si512(low.as_ptr().cast());
+            let high = _mm512_or_si512(low, _mm512_set1_epi16(1));
+            for at in (0..256).step_by(LANES) {
+                let front = _mm512_loadu_si512(nested.map.as_ptr().add(at).cast());
+                let back = _mm512_loadu_si512(nested.map.as_ptr().add(at + 16).cast());
+                for (half, indices) in halves.iter_mut().zip([low, high]) {
+                    let words = _mm512_permutex2var_epi16(front, indices, back);
+                    _mm512_storeu_si512(half.as_mut_ptr().add(at).cast(), words);
+                }
+            }
         }
         Self { nested, halves }
     }

@@ -27,15 +27,19 @@ pub const FEW_ROWS: usize = 8;
 /// Rows of x in one pass over a weight row: their sums and the weights fill the registers of AVX2.
 pub const GROUP: usize = 4;
 
-/// Bytes of weights between the one that is used and the one that is asked for.
+/// Bytes of weights between the one that is used and the one that is asked for, into the second cache: a request for
+/// the first one waits in one of the few places for its misses until memory answers, and these then bound the speed.
 pub const AHEAD: usize = 4096;
+
+/// The same for 4-bit weights, whose lines take longer to use.
+pub const AHEAD_QUANT4: usize = 8192;
 
 /// Bytes of weights per task: small enough that threads finish together, large enough that beginning a task and its
 /// stream costs little.
 const TASK_BYTES: std::ops::RangeInclusive<usize> = 16 << 10..=1 << 20;
 
 /// Tasks of a weight whose size lets them be within [`TASK_BYTES`].
-const TASKS: usize = 32;
+const TASKS: usize = 16;
 
 thread_local! {
     static ROUNDED: Cell<WordBuffer> = const { Cell::new(WordBuffer::new()) };
@@ -109,7 +113,7 @@ pub fn few_rows_together(gemm: &Gemm<'_>, x: &Matrix<'_>, products: &mut [Produc
         })
         .collect();
     let counts: Vec<usize> = works.iter().map(|work| work.weight.rows.div_ceil(work.step)).collect();
-    gemm.pool.run(counts.iter().sum(), &|task| {
+    gemm.pool.run_in_streams(counts.iter().sum(), &|task| {
         let mut index = task;
         for (work, count) in works.iter().zip(&counts) {
             if index < *count {

@@ -3,6 +3,7 @@
 //! A weight is neither widened nor loaded on its own, which leaves the processor room to look far ahead in memory.
 
 use crate::cpu::gemm::few_rows::{AHEAD, GROUP};
+use crate::cpu::simd::prefetch_far;
 use std::arch::x86_64::*;
 
 /// Weights of one step: four vectors of pairs.
@@ -67,7 +68,7 @@ unsafe fn group_dots<const M: usize>(
                 unsafe {
                     let at = at + 32 * part;
                     let weights = weights.add(at);
-                    _mm_prefetch::<_MM_HINT_T0>(weights.cast::<u8>().wrapping_add(AHEAD).cast());
+                    prefetch_far(weights.cast::<u8>().wrapping_add(AHEAD));
                     let weights: __m512bh = std::mem::transmute(_mm512_loadu_si512(weights.cast()));
                     for m in 0..M {
                         let x = std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(x[m].add(at / 2).cast()));

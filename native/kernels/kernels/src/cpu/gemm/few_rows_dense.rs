@@ -1,7 +1,7 @@
 //! Dot products of a few rows with weights that are read as they lie.
 
 use crate::cpu::gemm::few_rows::{AHEAD, GROUP};
-use crate::cpu::simd::{Kernel, Simd, prefetch};
+use crate::cpu::simd::{Kernel, Simd, prefetch_far};
 
 /// Weights that are read as they lie.
 #[derive(Clone, Copy)]
@@ -58,7 +58,7 @@ impl Source<'_> {
             Self::Bf16(values) => (values.as_ptr().wrapping_add(at).cast::<u8>(), 2),
         };
         for line in (0..count * size).step_by(64) {
-            prefetch(address.wrapping_add(AHEAD + line));
+            prefetch_far(address.wrapping_add(AHEAD + line));
         }
     }
 }

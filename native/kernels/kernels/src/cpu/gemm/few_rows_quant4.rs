@@ -6,12 +6,13 @@
 //! even and sixteen odd values per 32.
 
 use crate::cpu::gemm::buffer::WordBuffer;
-use crate::cpu::gemm::few_rows::{AHEAD, GROUP};
+use crate::cpu::gemm::few_rows::{AHEAD_QUANT4, GROUP};
 use crate::cpu::gemm::few_rows_quant4_avx2 as avx2;
 use crate::cpu::gemm::few_rows_quant4_vnni as vnni;
 use crate::cpu::gemm::matrix::Matrix;
 use crate::cpu::isa::Isa;
 use crate::cpu::quant4::Quant4View;
+use crate::cpu::simd::prefetch_far;
 use std::arch::x86_64::*;
 
 /// How x is laid out.
@@ -237,7 +238,7 @@ unsafe fn halves<const M: usize>(rows: &Quant4Rows<'_>, span: Span, x: [*const u
                 // SAFETY: whole groups of 32 weights and values of x; prefetches may point anywhere.
                 unsafe {
                     let codes = codes.add((row * stride + at) / 2);
-                    _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(AHEAD).cast());
+                    prefetch_far(codes.wrapping_add(AHEAD_QUANT4));
                     let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(codes.cast()));
                     let first = _mm512_permutexvar_ps(_mm512_srli_epi32::<4>(bytes), table);
                     let second = _mm512_permutexvar_ps(bytes, table);

@@ -20,8 +20,9 @@
 //! third 16, those of the second and the fourth, the odd ones likewise, then the scale of each part four times.
 
 use crate::cpu::gemm::buffer::WordBuffer;
-use crate::cpu::gemm::few_rows::AHEAD;
+use crate::cpu::gemm::few_rows::AHEAD_QUANT4;
 use crate::cpu::quant4::{Quant4View, ScaleReader};
+use crate::cpu::simd::prefetch_far;
 use std::arch::x86_64::*;
 
 /// Weights that one step decodes.
@@ -209,7 +210,7 @@ unsafe fn all_rows<const M: usize, const EXACT: bool, const SPLIT: bool>(
             unsafe {
                 for _ in 0..depth / (2 * STEP) {
                     // Two steps are one line of codes.
-                    _mm_prefetch::<_MM_HINT_T0>(at.codes.wrapping_add(AHEAD).cast());
+                    prefetch_far(at.codes.wrapping_add(AHEAD_QUANT4));
                     sums = step::<M, EXACT, SPLIT>(at, tables, sums);
                     at = at.after(per_step, words);
                     sums = step::<M, EXACT, SPLIT>(at, tables, sums);

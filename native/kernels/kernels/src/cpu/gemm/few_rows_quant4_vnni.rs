@@ -10,10 +10,11 @@
 //! to size. The error is bounded as in [`super::few_rows_quant4_avx2`], with parts of 128 instead of 32.
 
 use crate::cpu::gemm::buffer::WordBuffer;
-use crate::cpu::gemm::few_rows::AHEAD;
+use crate::cpu::gemm::few_rows::AHEAD_QUANT4;
 use crate::cpu::gemm::few_rows_quant4_avx2::{LARGEST, Span};
 use crate::cpu::quant4::ScaleReader;
 use crate::cpu::quant4_scales_avx512::WideScales;
+use crate::cpu::simd::prefetch_far;
 use std::arch::asm;
 use std::arch::x86_64::*;
 
@@ -98,7 +99,11 @@ pub unsafe fn dots<const M: usize>(
     let together = if stride == depth { (SCALES / per_row).max(1) } else { 1 };
     // A step reads four scales, whatever it needs.
     let scales = scales.floats(together * per_row + MOST_SCALES);
-    let wide = view.nested().filter(|_| view.block() <= STEP).map(WideScales::new);
+    let wide = match view.nested() {
+        // SAFETY: the instruction set by the caller.
+        Some(nested) if view.block() <= STEP => Some(unsafe { WideScales::new(nested) }),
+        _ => None,
+    };
     let mut reader = ScaleReader::new(view);
     let mut ends = Ends { sums: [_mm512_setzero_ps(); 4], to: [sums; 4], count: 0 };
     for begin in (0..count).step_by(together) {
@@ -117,7 +122,7 @@ pub unsafe fn dots<const M: usize>(
                 // SAFETY: whole steps of weights, of rows of x and of scales; prefetches may point anywhere.
                 unsafe {
                     let codes = codes.add(step * STEP / 2);
-                    _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(AHEAD).cast());
+                    prefetch_far(codes.wrapping_add(AHEAD_QUANT4));
                     let words = _mm512_loadu_si512(codes.cast());
                     let weights = [
                         _mm512_permutexvar_epi16(words, table),
@@ -206,7 +211,10 @@ impl Ends {
         let (ab, cd) = (_mm512_castps_pd(ab), _mm512_castps_pd(cd));
         let front = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
         let all = _mm512_add_ps(front, _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)));
-        let half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(all))));
+        let half = _mm256_add_ps(
+            _mm512_castps512_ps256(all),
+            _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(all))),
+        );
         let quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps::<1>(half));
         let mut found = [0.0; 4];
         // SAFETY: four values; targets by the caller.

@@ -123,6 +123,18 @@ pub fn prefetch<T>(at: *const T) {
     let _ = at;
 }
 
+/// As [`prefetch`], into the second cache: what is far ahead does not take room from misses of the first.
+#[inline(always)]
+pub fn prefetch_far<T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint that never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// A kernel that is generic over the instruction set.
 pub trait Kernel {
     /// What the kernel returns.
