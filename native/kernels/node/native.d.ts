@@ -63,6 +63,19 @@ export declare class NativeRuntime {
    * number of outputs.
    */
   dispatch(device: number, op: number, ids: number, values: number, rest: number): number
+  /**
+   * Records the calls from here on as a program whose inputs are the first `count` ids of the buffer; they run as
+   * always.
+   */
+  beginProgram(device: number, count: number): void
+  /** Ends the recording, whose outputs are the first `count` ids of the buffer, and returns the number of the program. */
+  endProgram(count: number): number
+  /** Drops a recording under way. */
+  cancelProgram(): void
+  /** Runs a program with the first `count` ids of the buffer as its inputs. Outputs are described as by `dispatch`. */
+  runProgram(program: number, count: number): number
+  /** Forgets a program. */
+  dropProgram(program: number): void
   /** Releases the first `count` handles of the buffer. */
   releaseAll(count: number): void
   /** Creates a tensor from bytes (copied during the call). */

@@ -1,6 +1,7 @@
 import { cpuInfo, type NativeFile } from '@swift/kernels'
 import { SwiftError, type ComputeDType, type DType, type MarkStream } from '@swift/spec'
 import { callBuffer } from './call-buffer.ts'
+import { decodeTensors } from './decode-tensors.ts'
 import { encodeCall, type OpAttributes, type OpInputs } from './encode-call.ts'
 import { memoryCategories, type MemoryCategory } from './category.ts'
 import { fromNative } from './native-error.ts'
@@ -104,26 +105,10 @@ export class Device implements MarkStream {
     const ids = encodeCall(op, inputs, attributes, rest, buffer)
     try {
       const count = runtime().dispatch(this.index, op.code, ids, op.attributes.length, rest.length)
-      return this.#decode(buffer, count)
+      return decodeTensors(this, buffer, count)
     } catch (error) {
       throw fromNative(error)
     }
-  }
-
-  #decode(result: Float64Array, count: number): Tensor[] {
-    const outputs: Tensor[] = []
-    let at = 0
-    for (let index = 0; index < count; index++) {
-      const id = result[at] as number
-      const dtype = dtypeNames[result[at + 1] as number] as DType
-      const block = result[at + 2] as number
-      const quant = block > 0 ? { block, nestedBlock: result[at + 3] as number } : undefined
-      const end = at + 5 + (result[at + 4] as number)
-      const shape: number[] = []
-      for (at += 5; at < end; at++) shape.push(result[at] as number)
-      outputs.push(new Tensor(id, shape, dtype, this, quant))
-    }
-    return outputs
   }
 
   /**

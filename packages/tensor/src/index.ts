@@ -16,6 +16,7 @@ export {
 export type { OpAttributes, OpInputs } from './encode-call.ts'
 export * from './ops/index.ts'
 export { Parameter } from './parameter.ts'
+export { Program } from './program.ts'
 export { RandomStream } from './random.ts'
 export { opNames } from './runtime.ts'
 export { keep, scope } from './scope.ts'

@@ -8,12 +8,16 @@ use crate::dtype::DType;
 use crate::engine::{Command, Engine, FlushReply, MarkSink, Operand, ReadReply, RecordReply, StorageId};
 use crate::error::{KernelError, Result};
 use crate::files::MappedFile;
-use crate::ops::{Attributes, InferCall, OpDeclaration};
+use crate::ops::{Attributes, InferCall, Inferred, OpDeclaration};
 use crate::recording::Recording;
 use crate::shape::TensorSpec;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
+
+mod program;
+
+pub use program::Program;
 
 /// Index of a device in the table.
 pub type DeviceId = usize;
@@ -61,6 +65,16 @@ pub struct TensorTable {
     devices: Vec<Device>,
     next_storage: StorageId,
     category: u8,
+    /// The program that is being recorded.
+    capture: Option<program::Capture>,
+}
+
+/// What an op makes and costs, inferred from its inputs.
+struct RunPlan {
+    outputs: Vec<Arc<TensorSpec>>,
+    workspace_bytes: usize,
+    flops: u64,
+    bytes: u64,
 }
 
 /// A created tensor.
@@ -129,15 +143,37 @@ impl TensorTable {
             entries.iter().map(|entry| entry.as_ref().map(|entry| &*entry.spec)).collect();
         let attributes = Attributes { op, values: &values, rest };
         let inferred = (op.infer)(&InferCall { inputs: &specs, attributes })?;
+        let Inferred { outputs, workspace_bytes, flops, bytes } = inferred;
+        let outputs = outputs.into_iter().map(Arc::new).collect();
+        let plan = RunPlan { outputs, workspace_bytes, flops, bytes };
+        let noted = self.capture.is_some().then(|| (values.clone(), self.category));
+        let created = self.queue(device, op, entries, values, rest.to_vec(), &plan)?;
+        if let (Some(capture), Some((values, category))) = (&mut self.capture, noted) {
+            capture.run(device, op, ids, (values, rest.to_vec()), (plan, category), &created);
+        }
+        Ok(created)
+    }
+
+    /// Accounts an op, makes its outputs and queues it.
+    fn queue(
+        &mut self,
+        device: DeviceId,
+        op: &'static OpDeclaration,
+        entries: Vec<Option<Entry>>,
+        values: Vec<f64>,
+        rest: Vec<f64>,
+        plan: &RunPlan,
+    ) -> Result<Vec<Created>> {
+        let RunPlan { outputs, workspace_bytes, flops, bytes } = plan;
         let mut output_bytes = 0usize;
-        for spec in &inferred.outputs {
+        for spec in outputs {
             output_bytes += spec.bytes()?;
         }
         let category = self.category;
         let accounts = &mut self.devices[device].accounts;
-        accounts.run_op(op.name, output_bytes, inferred.workspace_bytes, inferred.flops, inferred.bytes, category)?;
+        accounts.run_op(op.name, output_bytes, *workspace_bytes, *flops, *bytes, category)?;
         let created: Vec<(Created, StorageId)> =
-            inferred.outputs.into_iter().map(|spec| self.create(device, Arc::new(spec))).collect::<Result<_>>()?;
+            outputs.iter().map(|spec| self.create(device, Arc::clone(spec))).collect::<Result<_>>()?;
         let inputs: Vec<Option<Operand>> = entries.into_iter().map(|entry| entry.map(operand)).collect();
         let target = &mut self.devices[device];
         if let Some(engine) = &target.engine {
@@ -149,10 +185,10 @@ impl TensorTable {
                     .map(|(made, storage)| Operand { storage: *storage, offset: 0, spec: Arc::clone(&made.spec) })
                     .collect(),
                 values,
-                rest: rest.to_vec(),
+                rest,
             });
         } else if let Some(recording) = &mut target.recording {
-            recording.add(op, &inputs, values, rest.to_vec(), Instant::now());
+            recording.add(op, &inputs, values, rest, Instant::now());
         }
         Ok(created.into_iter().map(|(made, _)| made).collect())
     }
@@ -166,6 +202,7 @@ impl TensorTable {
         if bytes.len() != expected {
             return Err(KernelError::shape("upload", format!("{spec} needs {expected} bytes, got {}", bytes.len())));
         }
+        self.refuse_in_program("host data was uploaded");
         self.devices[device].accounts.check(expected)?;
         let (made, storage) = self.create(device, Arc::new(spec))?;
         if let Some(engine) = &self.devices[device].engine {
@@ -193,6 +230,7 @@ impl TensorTable {
                 format!("{spec} at byte {byte_offset} ends after the {} bytes of the file", file.bytes().len()),
             ));
         }
+        self.refuse_in_program("a file was mapped");
         self.devices[device].accounts.check(bytes)?;
         let (made, storage) = self.create(device, Arc::new(spec))?;
         if let Some(engine) = &self.devices[device].engine {
@@ -223,8 +261,12 @@ impl TensorTable {
             }
         };
         self.devices[entry.device].storages.get_mut(&entry.storage).expect("live storage").references += 1;
-        let id = self.insert(Entry { offset: entry.offset + offset, spec: Arc::clone(&spec), ..entry })?;
-        Ok(Created { id, spec })
+        let made = self.insert(Entry { offset: entry.offset + offset, spec: Arc::clone(&spec), ..entry })?;
+        let made = Created { id: made, spec };
+        if let Some(capture) = &mut self.capture {
+            capture.view(id, offset, &made);
+        }
+        Ok(made)
     }
 
     /// Releases a handle; its storage goes with the last one.
@@ -233,6 +275,9 @@ impl TensorTable {
     /// `ERR_TENSOR_RELEASED` when the handle is not live.
     pub fn release(&mut self, id: TensorId) -> Result<()> {
         let entry = self.entry(id)?.clone();
+        if let Some(capture) = &mut self.capture {
+            capture.release(id);
+        }
         let slot = slot_of(id);
         self.slots[slot].tensor = None;
         if self.slots[slot].generation < MAX_GENERATION {
@@ -322,6 +367,12 @@ impl TensorTable {
             (entry.device == device).then(|| (id, Arc::clone(&entry.spec)))
         });
         live.collect()
+    }
+
+    fn refuse_in_program(&mut self, what: &str) {
+        if let Some(capture) = &mut self.capture {
+            capture.refuse(what.to_string());
+        }
     }
 
     fn operands(

@@ -15,7 +15,8 @@ use swift_kernels::ops;
 use swift_kernels::oracle::OracleBackend;
 use swift_kernels::recording::OpRecord;
 use swift_kernels::shape::TensorSpec;
-use swift_kernels::table::TensorTable;
+use std::collections::HashMap;
+use swift_kernels::table::{Created, Program, TensorTable};
 
 pub(crate) fn to_napi(error: KernelError) -> Error {
     Error::from_reason(error.to_string())
@@ -117,6 +118,8 @@ pub struct NativeRuntime {
     /// Where calls leave their numbers and find their results: one array for all, because handing over an array
     /// costs more than most calls.
     buffer: Option<Float64Array>,
+    programs: HashMap<u32, Program>,
+    next_program: u32,
 }
 
 #[napi]
@@ -125,7 +128,7 @@ impl NativeRuntime {
     #[allow(clippy::new_without_default)]
     #[napi(constructor)]
     pub fn new() -> Self {
-        Self { table: TensorTable::default(), buffer: None }
+        Self { table: TensorTable::default(), buffer: None, programs: HashMap::new(), next_program: 1 }
     }
 
     /// Starts a device and returns its index: `cpu`, `cpu:<isa>` (one instruction set, for tests), `oracle` or
@@ -171,21 +174,49 @@ impl NativeRuntime {
         let (values, rest) = numbers.split_at(values);
         let ids: Vec<Option<u64>> = ids.iter().map(|id| (*id != 0.0).then_some(*id as u64)).collect();
         let created = table.dispatch(device as usize, op, &ids, values, rest).map_err(to_napi)?;
-        let mut out = buffer.iter_mut();
-        for made in &created {
-            let quant = made.spec.quant;
-            let head = [
-                made.id as f64,
-                f64::from(made.spec.dtype as u8),
-                quant.map_or(0.0, |layout| layout.block as f64),
-                quant.map_or(0.0, |layout| layout.nested_block as f64),
-                made.spec.shape.len() as f64,
-            ];
-            for value in head.into_iter().chain(made.spec.shape.iter().map(|extent| *extent as f64)) {
-                *out.next().ok_or_else(too_small)? = value;
-            }
-        }
-        Ok(created.len() as u32)
+        describe(&created, buffer)
+    }
+
+    /// Records the calls from here on as a program whose inputs are the first `count` ids of the buffer; they run as
+    /// always.
+    #[napi]
+    pub fn begin_program(&mut self, device: u32, count: u32) -> Result<()> {
+        let ids = ids_of(buffer_of(&mut self.buffer)?, count)?;
+        self.table.begin_program(device as usize, &ids).map_err(to_napi)
+    }
+
+    /// Ends the recording, whose outputs are the first `count` ids of the buffer, and returns the number of the program.
+    #[napi]
+    pub fn end_program(&mut self, count: u32) -> Result<u32> {
+        let ids = ids_of(buffer_of(&mut self.buffer)?, count)?;
+        let program = self.table.end_program(&ids).map_err(to_napi)?;
+        let number = self.next_program;
+        self.next_program += 1;
+        self.programs.insert(number, program);
+        Ok(number)
+    }
+
+    /// Drops a recording under way.
+    #[napi]
+    pub fn cancel_program(&mut self) {
+        self.table.cancel_program();
+    }
+
+    /// Runs a program with the first `count` ids of the buffer as its inputs. Outputs are described as by `dispatch`.
+    #[napi]
+    pub fn run_program(&mut self, program: u32, count: u32) -> Result<u32> {
+        let buffer = buffer_of(&mut self.buffer)?;
+        let ids = ids_of(buffer, count)?;
+        let program =
+            self.programs.get(&program).ok_or_else(|| invalid(format!("program {program} does not exist")))?;
+        let created = self.table.run_program(program, &ids).map_err(to_napi)?;
+        describe(&created, buffer)
+    }
+
+    /// Forgets a program.
+    #[napi]
+    pub fn drop_program(&mut self, program: u32) {
+        self.programs.remove(&program);
     }
 
     /// Releases the first `count` handles of the buffer.
@@ -315,6 +346,29 @@ impl NativeRuntime {
 
 fn too_small() -> Error {
     invalid("the call buffer is too small".into())
+}
+
+/// Writes `[id, dtype, block, nestedBlock, rank, ...shape]` per output and returns their number.
+fn describe(created: &[Created], buffer: &mut [f64]) -> Result<u32> {
+    let mut out = buffer.iter_mut();
+    for made in created {
+        let quant = made.spec.quant;
+        let head = [
+            made.id as f64,
+            f64::from(made.spec.dtype as u8),
+            quant.map_or(0.0, |layout| layout.block as f64),
+            quant.map_or(0.0, |layout| layout.nested_block as f64),
+            made.spec.shape.len() as f64,
+        ];
+        for value in head.into_iter().chain(made.spec.shape.iter().map(|extent| *extent as f64)) {
+            *out.next().ok_or_else(too_small)? = value;
+        }
+    }
+    Ok(created.len() as u32)
+}
+
+fn ids_of(buffer: &[f64], count: u32) -> Result<Vec<u64>> {
+    Ok(buffer.get(..count as usize).ok_or_else(too_small)?.iter().map(|id| *id as u64).collect())
 }
 
 fn buffer_of(buffer: &mut Option<Float64Array>) -> Result<&mut [f64]> {

@@ -1,6 +1,6 @@
 import { scope, sample, type Device, type Tensor } from '@swift/tensor'
 import type { CausalLM } from '../network/causal-lm.ts'
-import type { KeyValueCache } from '../network/key-value-cache.ts'
+import { DecodeSteps } from './decode-steps.ts'
 import { checkPrompts, type GenerationWork, type TokenGenerationOptions } from './generation-options.ts'
 
 /** One generated token. */
@@ -82,9 +82,10 @@ export class Generator {
     const maxLength = Math.max(...sequences.map(({ ids }) => ids.length)) + maxNewTokens
     const dtype = options.computeDtype ?? 'float32'
     using cache = model.newCache({ sequences: sequences.length, maxLength, dtype })
+    using steps = new DecodeSteps(model, cache)
     let active = sequences
     for (let step = 0; active.length > 0 && options.signal?.aborted !== true; step++) {
-      const [drawn, scores] = await Generator.#draw(model, cache, active, options, step)
+      const [drawn, scores] = await Generator.#draw(model, steps, active, options, step)
       const next: Sequence[] = []
       for (const [row, sequence] of active.entries()) {
         const tokenId = drawn[row] as number
@@ -111,13 +112,13 @@ export class Generator {
 
   static async #draw(
     model: CausalLM,
-    cache: KeyValueCache,
+    steps: DecodeSteps,
     active: readonly Sequence[],
     options: TokenGenerationOptions,
     step: number,
   ): Promise<readonly [ids: ArrayLike<number>, logProbs: ArrayLike<number>]> {
     using _pass = options.onPass?.(active.map(workOf))
-    const { ids, logProbs } = Generator.#pass(model, cache, active, options, step)
+    const { ids, logProbs } = Generator.#pass(model, steps, active, options, step)
     const drawn = await Promise.all([ids.toArray(), logProbs.toArray()])
     ids.release()
     logProbs.release()
@@ -126,7 +127,7 @@ export class Generator {
 
   static #pass(
     model: CausalLM,
-    cache: KeyValueCache,
+    steps: DecodeSteps,
     active: readonly Sequence[],
     options: TokenGenerationOptions,
     step: number,
@@ -147,7 +148,7 @@ export class Generator {
     }
     using _compute = computingIn(device, options.computeDtype)
     return scope(() => {
-      const logits = model.decode(cache, {
+      const logits = steps.logits({
         inputIds: int32(device, ids),
         slots: int32(device, slots),
         positions: int32(device, positions),
