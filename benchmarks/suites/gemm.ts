@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import { cast, device, linear, normal, quantize4bit, scope, type Device, type Tensor } from '@swift/tensor'
 import { productLimit } from '../harness/limits.ts'
 import { numberOf, type Answer, type LineChild } from '../harness/line-child.ts'
@@ -125,6 +126,11 @@ async function torchDtypes(torch: LineChild | undefined, context: SuiteContext):
   return ['float32']
 }
 
+/** Threads of OpenMP spin for some milliseconds after a product, ours for a tenth of one; neither is to hold up the other. */
+async function quiet(): Promise<void> {
+  await setTimeout(30)
+}
+
 async function measureCase(
   work: Case,
   context: SuiteContext,
@@ -145,9 +151,11 @@ async function measureCase(
   for (const dtype of peerDtypes) await torch?.ask({ ...question, dtype })
   context.watch.restart()
   for (let round = 0; round < rounds; round++) {
+    await quiet()
     mine.push(await ours.measure())
     if (torch === undefined) continue
     for (const dtype of peerDtypes) {
+      await quiet()
       theirs.get(dtype)?.push(ratePerSecond(work, await torch.ask({ ...question, dtype })))
     }
   }

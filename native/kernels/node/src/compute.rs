@@ -4,6 +4,7 @@ use crate::files::NativeFile;
 use napi::JsDeferred;
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
+use std::collections::HashMap;
 use std::sync::OnceLock;
 use swift_kernels::cpu::CpuBackend;
 use swift_kernels::cpu::isa::Isa;
@@ -15,7 +16,6 @@ use swift_kernels::ops;
 use swift_kernels::oracle::OracleBackend;
 use swift_kernels::recording::OpRecord;
 use swift_kernels::shape::TensorSpec;
-use std::collections::HashMap;
 use swift_kernels::table::{Created, Program, TensorTable};
 
 pub(crate) fn to_napi(error: KernelError) -> Error {

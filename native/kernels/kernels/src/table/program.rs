@@ -23,9 +23,22 @@ enum Source {
 
 /// A recorded call.
 enum Step {
-    Run { op: &'static OpDeclaration, inputs: Vec<Option<Source>>, values: Vec<f64>, rest: Vec<f64>, plan: RunPlan, category: u8 },
-    View { of: Source, spec: Arc<TensorSpec>, offset: usize },
-    Release { local: usize },
+    Run {
+        op: &'static OpDeclaration,
+        inputs: Vec<Option<Source>>,
+        values: Vec<f64>,
+        rest: Vec<f64>,
+        plan: RunPlan,
+        category: u8,
+    },
+    View {
+        of: Source,
+        spec: Arc<TensorSpec>,
+        offset: usize,
+    },
+    Release {
+        local: usize,
+    },
 }
 
 /// A recorded sequence of calls on one device.
@@ -195,12 +208,7 @@ impl TensorTable {
         }
     }
 
-    fn run_steps(
-        &mut self,
-        program: &Program,
-        inputs: &[TensorId],
-        locals: &mut Vec<Option<Created>>,
-    ) -> Result<()> {
+    fn run_steps(&mut self, program: &Program, inputs: &[TensorId], locals: &mut Vec<Option<Created>>) -> Result<()> {
         let mut ids = Vec::new();
         for step in &program.steps {
             let id = |source: Source| match source {

@@ -57,14 +57,37 @@ impl RowLayout {
     }
 }
 
-/// Multiplies one row panel by one column panel into a tile of C:
-/// `(steps, a, b, alpha, c, stride, accumulate)`.
-/// `a` holds `steps` groups of R words, `b` `steps` groups of the tile's width;
-/// `c[r][j] = alpha * sum (+ c[r][j] when accumulating)`, rows `stride` elements apart.
+/// Steps of K of a row panel and a column panel.
+#[derive(Clone, Copy)]
+pub struct Part {
+    /// Words of K.
+    pub steps: usize,
+    /// Groups of as many words as the tile has rows.
+    pub a: *const u32,
+    /// Groups of as many words as the tile has columns.
+    pub b: *const u32,
+    /// Factor of what is added up until then, this part included.
+    pub factor: f32,
+}
+
+/// What becomes of C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// It is overwritten.
+    Overwrite,
+    /// It is overwritten past the caches: whole lines.
+    Stream,
+    /// Sums are added to it.
+    Accumulate,
+}
+
+/// Multiplies row panels by column panels into a tile of C: `(parts, c, stride, write)`; part after part, sum = factor ·
+/// (sum + a · b), then `c[r][j] = sum (+ c[r][j] when accumulating)`, rows `stride` elements apart.
 ///
 /// # Safety
-/// The pointers must cover those extents and the instruction set must be present.
-pub type TileFn = unsafe fn(usize, *const u32, *const u32, f32, *mut f32, usize, bool);
+/// The pointers must cover those extents and the instruction set must be present; where C is streamed, its rows must begin
+/// at lines of 64 bytes.
+pub type TileFn = unsafe fn(&[Part], *mut f32, usize, Write);
 
 /// A register-tiled kernel and the panel layout it reads.
 #[derive(Clone, Copy)]
@@ -81,11 +104,14 @@ pub struct MicroKernel {
     pub columns: usize,
     /// Word layout of both panels.
     pub word: PanelWord,
-    /// Words of K per block: a column panel of this depth stays in the nearest caches, of tiles a slab in the second one.
+    /// Words of K per block, at most: a column panel of this depth, of tiles a slab, stays in the second cache. Fewer blocks
+    /// read and write C less often; that a panel leaves the nearest cache costs less.
     pub block_words: usize,
     /// Bytes of row panels that one pass over the columns keeps near the core: half of its second cache. With
     /// [`RowLayout::Tiles`], one panel at a time passes.
     pub row_block_bytes: usize,
+    /// Whether large results are written past the caches.
+    pub streams: bool,
     /// `tiles[height - 1][0 | 1]` for half and full width; none where rows lie in [`RowLayout::Tiles`].
     pub tiles: &'static [[TileFn; 2]],
 }

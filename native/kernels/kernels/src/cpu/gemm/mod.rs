@@ -1,6 +1,7 @@
 //! Matrix products: packed, blocked, register-tiled; weights of any format are unpacked while packing.
 
 pub mod buffer;
+mod chunks;
 pub mod driver;
 pub mod few_rows;
 #[cfg(target_arch = "x86_64")]

@@ -6,7 +6,8 @@
 //! one fixed order, so neither the number of threads nor timing changes a bit of the result.
 
 use crate::cpu::gemm::buffer::WordBuffer;
-use crate::cpu::gemm::kernel::{MicroKernel, RowLayout};
+use crate::cpu::gemm::chunks::{Segment, chunks};
+use crate::cpu::gemm::kernel::{MicroKernel, Part, RowLayout, Write};
 use crate::cpu::gemm::pack::{Operand, Panel, pack};
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::gemm::{
@@ -19,6 +20,8 @@ use std::ops::Range;
 
 /// Widest slab of columns.
 const SLAB_COLUMNS: usize = 256;
+/// Bytes of the packed columns of a slab, so that those of a deep block stay in the second cache.
+const SLAB_BYTES: usize = 768 << 10;
 /// Tasks per thread aimed at, so that a thread that was held up does not hold up the others.
 const TASKS_PER_THREAD: usize = 4;
 /// Largest tile, in columns times rows, of any micro-kernel.
@@ -192,8 +195,15 @@ pub fn product(kernel: &MicroKernel, pool: &Pool, terms: &[Term<'_>], start: Sta
     if rows == 0 || columns == 0 {
         return;
     }
-    let slab =
-        kernel.columns * slab_panels(columns.div_ceil(kernel.columns), SLAB_COLUMNS / kernel.columns, pool.threads());
+    let widest = match kernel.layout {
+        RowLayout::Steps => {
+            let deepest = terms.iter().map(|term| kernel.block_words_for(term.rows.depth)).max().unwrap_or(0);
+            SLAB_BYTES / size_of::<u32>() / deepest.max(1)
+        }
+        RowLayout::Tiles => SLAB_COLUMNS,
+    };
+    let widest = (widest.min(SLAB_COLUMNS) / kernel.columns).max(1);
+    let slab = kernel.columns * slab_panels(columns.div_ceil(kernel.columns), widest, pool.threads());
     let slabs = columns.div_ceil(slab);
     let panels = rows.div_ceil(kernel.rows);
     let groups = (2 * pool.threads()).div_ceil(slabs).min(panels);
@@ -235,10 +245,10 @@ fn run_slab(
         // SAFETY: inside the target, and each task owns its rows of its columns.
         unsafe { std::slice::from_raw_parts_mut(target.at(row, range.start), range.len()) }
     };
-    let mut accumulate = true;
+    let mut write = Write::Accumulate;
     match start {
         Start::Accumulate => {}
-        Start::Overwrite => accumulate = false,
+        Start::Overwrite => write = Write::Overwrite,
         Start::Bias(bias) => {
             for row in first_row..last_row + last_count {
                 row_slice(row, &span).copy_from_slice(&bias[span.clone()]);
@@ -246,51 +256,75 @@ fn run_slab(
         }
     }
     let column_panels = span.len().div_ceil(kernel.columns);
+    let chunks = chunks(kernel, terms, column_panels);
+    if write == Write::Overwrite && target.streams && kernel.streams && chunks.len() == 1 {
+        write = Write::Stream;
+    }
     let mut edge = [0.0f32; EDGE_FLOATS];
-    for term in terms {
-        let depth = term.rows.depth;
-        for (index, block) in blocks(kernel, depth).enumerate() {
-            let step_words = block_words(kernel, &block);
-            let base = term.rows.rows * index * kernel.block_words_for(depth);
-            let packed = scratch.columns.words(column_panels * kernel.columns * step_words);
-            let panel = |index: usize| column_panel(kernel, &span, index, step_words);
-            pack(kernel, &term.columns, block, 0..column_panels, &panel, packed, &mut scratch.stage);
-            let near = (kernel.row_block_bytes / (4 * kernel.rows * step_words)).max(1);
-            for near_start in panels.clone().step_by(near) {
-                for column in 0..column_panels {
-                    let Panel { start: begin, count, width, offset } = panel(column);
-                    let half = usize::from(width == kernel.columns);
-                    let right = packed[offset..offset + width * step_words].as_ptr();
-                    for row_index in near_start..(near_start + near).min(panels.end) {
-                        let (row, height) = row_panel(kernel, target.rows, row_index);
-                        let from = base + row * step_words;
-                        let left = term.rows.words[from..from + height * step_words].as_ptr();
-                        let tile = kernel.tiles[height - 1][half];
-                        if count == width {
-                            let c = target.at(row, begin);
-                            // SAFETY: the panels cover `step_words` steps of `height` and `width` words;
-                            // the tile lies inside the rows and columns that this task owns.
-                            unsafe { tile(step_words, left, right, term.alpha(), c, target.stride, accumulate) };
-                            continue;
-                        }
-                        // SAFETY: as above; the tile is at most EDGE_FLOATS large.
-                        unsafe { tile(step_words, left, right, term.alpha(), edge.as_mut_ptr(), width, false) };
-                        for line in 0..height {
-                            let c = row_slice(row + line, &(begin..begin + count));
-                            for (to, from) in c.iter_mut().zip(&edge[line * width..]) {
-                                *to = if accumulate { *to + from } else { *from };
-                            }
-                        }
-                    }
+    let Scratch { columns, stage, .. } = scratch;
+    for chunk in &chunks {
+        let words = chunk.words();
+        let packed = columns.words(column_panels * kernel.columns * words);
+        for Segment { term, depth, words, columns, .. } in chunk.segments() {
+            let packed = &mut packed[*columns..][..column_panels * kernel.columns * words];
+            let place = |index: usize| column_panel(kernel, &span, index, *words);
+            pack(kernel, &term.columns, depth.clone(), 0..column_panels, &place, packed, stage);
+        }
+        let tile_of = |row_index: usize, column: usize, edge: &mut [f32; EDGE_FLOATS]| {
+            let Panel { start: begin, count, width, offset } = column_panel(kernel, &span, column, 1);
+            let (row, height) = row_panel(kernel, target.rows, row_index);
+            let part = |segment: &Segment<'_>| {
+                let Segment { term, words, rows, columns, .. } = segment;
+                let a = &term.rows.words[rows + row * words..][..height * words];
+                let b = &packed[columns + offset * words..][..width * words];
+                Part { steps: *words, a: a.as_ptr(), b: b.as_ptr(), factor: term.alpha() }
+            };
+            let last = part(&chunk.first);
+            // A factor multiplies all sums so far, so the short block comes first; where both have one, it is the last's.
+            let short = chunk.second.as_ref().map_or(Part { steps: 0, factor: 1.0, ..last }, part);
+            let parts = [if last.factor == 1.0 { short } else { Part { factor: 1.0, ..short } }, last];
+            let tile = kernel.tiles[height - 1][usize::from(width == kernel.columns)];
+            if count == width {
+                let c = target.at(row, begin);
+                // SAFETY: the panels cover their steps of `height` and `width` words; the tile lies inside the rows and
+                // columns that this task owns, and begins at a line where the target streams.
+                unsafe { tile(&parts, c, target.stride, write) };
+                return;
+            }
+            // SAFETY: as above; the tile is at most EDGE_FLOATS large.
+            unsafe { tile(&parts, edge.as_mut_ptr(), width, Write::Overwrite) };
+            for line in 0..height {
+                let c = row_slice(row + line, &(begin..begin + count));
+                for (to, from) in c.iter_mut().zip(&edge[line * width..]) {
+                    *to = if write == Write::Accumulate { *to + from } else { *from };
                 }
             }
-            accumulate = true;
+        };
+        let near = (kernel.row_block_bytes / (4 * kernel.rows * words)).max(1);
+        for near_start in panels.clone().step_by(near) {
+            let rows = near_start..(near_start + near).min(panels.end);
+            for column in 0..column_panels {
+                rows.clone().for_each(|row_index| tile_of(row_index, column, &mut edge));
+            }
         }
+        write = Write::Accumulate;
     }
-    if !accumulate {
+    if chunks.is_empty() && write == Write::Overwrite {
         for row in first_row..last_row + last_count {
             row_slice(row, &span).fill(0.0);
         }
+    }
+    if target.streams {
+        fence();
+    }
+}
+
+/// What passed the caches is visible to other threads after this.
+fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: no operands; part of every x86-64 processor.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
     }
 }
 

@@ -4,73 +4,15 @@
 //! C adding up the whole block in registers; between blocks, sums wait in the second cache, so that C is touched once.
 
 use crate::cpu::amx::{Before, Columns, Part, TILE, Tiles, multiply};
+use crate::cpu::gemm::chunks::{Chunk, Segment, chunks};
 use crate::cpu::gemm::kernel::MicroKernel;
 use crate::cpu::gemm::pack::{Panel, pack};
-use crate::cpu::gemm::product::{
-    Scratch, Start, Target, Term, block_words, blocks, column_panel, row_panel, stored_rows,
-};
+use crate::cpu::gemm::product::{Scratch, Start, Target, Term, column_panel, row_panel, stored_rows};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-/// Words that a short block (a low-rank branch) may add to the one before it.
-const MORE_WORDS: usize = 64;
-
 /// Most pairs of row and column panels whose sums wait between chunks, in the second cache: 512 KiB. More wait in C.
 const MOST_WAITING: usize = 128;
-
-/// A block of K of a term.
-struct Segment<'a> {
-    term: &'a Term<'a>,
-    depth: Range<usize>,
-    /// Words of K.
-    words: usize,
-    /// First word of its rows.
-    rows: usize,
-    /// First word of its columns among those of its chunk.
-    columns: usize,
-}
-
-/// Blocks of K, of the same factor, that are added up in registers: one, or one and a short one.
-struct Chunk<'a> {
-    first: Segment<'a>,
-    second: Option<Segment<'a>>,
-}
-
-impl<'a> Chunk<'a> {
-    fn alpha(&self) -> f32 {
-        self.first.term.alpha()
-    }
-
-    fn segments(&self) -> impl Iterator<Item = &Segment<'a>> {
-        std::iter::once(&self.first).chain(&self.second)
-    }
-
-    fn words(&self) -> usize {
-        self.segments().map(|segment| segment.words).sum()
-    }
-}
-
-/// Blocks of all terms in their order.
-fn chunks<'a>(kernel: &MicroKernel, terms: &'a [Term<'a>], column_panels: usize) -> Vec<Chunk<'a>> {
-    let mut chunks: Vec<Chunk<'a>> = Vec::new();
-    for term in terms {
-        for (index, depth) in blocks(kernel, term.rows.depth).enumerate() {
-            let words = block_words(kernel, &depth);
-            let rows = stored_rows(kernel, term.rows.rows) * index * kernel.block_words_for(term.rows.depth);
-            let mut segment = Segment { term, depth, words, rows, columns: 0 };
-            match chunks.last_mut() {
-                Some(Chunk { first, second: second @ None })
-                    if words <= MORE_WORDS && first.term.alpha() == term.alpha() =>
-                {
-                    segment.columns = column_panels * kernel.columns * first.words;
-                    *second = Some(segment);
-                }
-                _ => chunks.push(Chunk { first: segment, second: None }),
-            }
-        }
-    }
-    chunks
-}
 
 /// One task: row panels `panels`, columns `span`.
 pub fn run_slab(

@@ -14,6 +14,7 @@ pub const AMX_BF16: MicroKernel = MicroKernel {
     word: PanelWord::Bf16Pair,
     block_words: 512,
     row_block_bytes: 512 << 10,
+    streams: false,
     tiles: &[],
 };
 

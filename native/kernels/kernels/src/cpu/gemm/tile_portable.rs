@@ -1,6 +1,6 @@
 //! The micro-kernel in plain Rust: 4 rows by 8 columns, left to the compiler to vectorise.
 
-use crate::cpu::gemm::kernel::{MicroKernel, PanelWord, RowLayout, TileFn};
+use crate::cpu::gemm::kernel::{MicroKernel, PanelWord, Part, RowLayout, TileFn, Write};
 use crate::cpu::isa::Isa;
 
 /// Portable kernel.
@@ -13,6 +13,7 @@ pub const KERNEL: MicroKernel = MicroKernel {
     word: PanelWord::F32,
     block_words: 256,
     row_block_bytes: 256 << 10,
+    streams: false,
     tiles: &[
         [tile::<1, 4> as TileFn, tile::<1, 8>],
         [tile::<2, 4>, tile::<2, 8>],
@@ -25,30 +26,26 @@ pub const KERNEL: MicroKernel = MicroKernel {
 ///
 /// # Safety
 /// As [`TileFn`].
-unsafe fn tile<const R: usize, const W: usize>(
-    steps: usize,
-    a: *const u32,
-    b: *const u32,
-    alpha: f32,
-    c: *mut f32,
-    stride: usize,
-    accumulate: bool,
-) {
+unsafe fn tile<const R: usize, const W: usize>(parts: &[Part], c: *mut f32, stride: usize, write: Write) {
     let mut sums = [[0.0f32; W]; R];
-    for step in 0..steps {
-        // SAFETY: the caller's panels hold `steps` groups of R and W words.
-        let (left, right) = unsafe { (&*a.add(step * R).cast::<[f32; R]>(), &*b.add(step * W).cast::<[f32; W]>()) };
-        for r in 0..R {
-            for j in 0..W {
-                sums[r][j] += left[r] * right[j];
+    for Part { steps, a, b, factor } in parts {
+        for step in 0..*steps {
+            // SAFETY: the caller's panels hold `steps` groups of R and W words.
+            let (left, right) = unsafe { (&*a.add(step * R).cast::<[f32; R]>(), &*b.add(step * W).cast::<[f32; W]>()) };
+            for r in 0..R {
+                for j in 0..W {
+                    sums[r][j] += left[r] * right[j];
+                }
             }
         }
+        sums.as_flattened_mut().iter_mut().for_each(|sum| *sum *= factor);
     }
+    let accumulate = write == Write::Accumulate;
     for r in 0..R {
         // SAFETY: the caller's tile of C covers R rows of W columns.
         let row = unsafe { &mut *c.add(r * stride).cast::<[f32; W]>() };
         for j in 0..W {
-            row[j] = if accumulate { row[j] + alpha * sums[r][j] } else { alpha * sums[r][j] };
+            row[j] = if accumulate { row[j] + sums[r][j] } else { sums[r][j] };
         }
     }
 }
