@@ -2,14 +2,16 @@ import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { native } from '@swift/kernels'
 import { describeCpu } from '@swift/tensor'
-import { productLimit } from '../harness/limits.ts'
+import { memoryLoopBytes, productLimit } from '../harness/limits.ts'
 import { numberOf, type LineChild } from '../harness/line-child.ts'
 import { peerCommand, peersMissing, startPeer } from '../harness/peer.ts'
 import { randomModelFolder, randomTokens } from '../harness/random-model.ts'
 import { makeRow, type Row } from '../harness/row.ts'
 import { linearWeights, shapes, type Shape, type ShapeName } from '../harness/shapes.ts'
 import { choiceOption, numberOption, type Suite, type SuiteContext } from '../harness/suite.ts'
+import { summarise } from '../harness/statistics.ts'
 import { startOwn } from '../harness/training-comparison.ts'
 
 const ownScript = fileURLToPath(new URL('../children/decode.ts', import.meta.url))
@@ -93,6 +95,12 @@ function agreements(own: readonly Side[], peers: readonly Side[]): string[] {
     })
 }
 
+/** Bytes per second that all threads read from memory at this moment: on a shared machine it changes within seconds. */
+function bandwidthNow(): number {
+  const loop = (): number => native().rooflineBandwidth(false, true, memoryLoopBytes)
+  return Math.max(loop(), loop())
+}
+
 async function measure(context: SuiteContext): Promise<readonly Row[]> {
   const { options, say, watch } = context
   const shapeName = choiceOption<ShapeName>(options, 'shape', ['qwen3-0.6b', 'tiny'])
@@ -141,8 +149,13 @@ async function measure(context: SuiteContext): Promise<readonly Row[]> {
   )
   for (const each of sides) await round(each, newTokens, promptLength, false, context)
   watch.restart()
-  for (let index = 0; index < rounds; index++)
-    for (const each of sides) await round(each, newTokens, promptLength, true, context)
+  const readBytes: number[] = []
+  for (let index = 0; index < rounds; index++) {
+    for (const each of sides) {
+      readBytes.push(bandwidthNow())
+      await round(each, newTokens, promptLength, true, context)
+    }
+  }
   const othersShare = watch.othersShare()
   for (const { child } of sides) await child?.close()
   for (const line of agreements(own, peers)) say(line)
@@ -158,7 +171,7 @@ async function measure(context: SuiteContext): Promise<readonly Row[]> {
         ...(peer?.failure === undefined ? {} : { note: `the peer failed: ${peer.failure}` }),
       }
       const beside = peer === undefined ? '' : `, beside ${peer.name}`
-      const decodeLimit = limits.readBytes / bytesPerToken(shape, ours.bits, promptLength + newTokens / 2)
+      const decodeLimit = summarise(readBytes).median / bytesPerToken(shape, ours.bits, promptLength + newTokens / 2)
       const prefillLimit = productLimit(limits, compute) / prefillFlops(shape, promptLength)
       return [
         makeRow({
