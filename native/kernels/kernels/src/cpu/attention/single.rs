@@ -11,7 +11,7 @@ use crate::cpu::CpuContext;
 use crate::cpu::gemm::buffer::WordBuffer;
 use crate::cpu::pool::SharedMut;
 use crate::cpu::simd::math::exp2_nonpositive;
-use crate::cpu::simd::{Kernel, Simd, dispatch, prefetch};
+use crate::cpu::simd::{Kernel, Simd, dispatch, prefetch_far};
 use std::cell::Cell;
 use std::f32::consts::LOG2_E;
 
@@ -19,7 +19,7 @@ use std::f32::consts::LOG2_E;
 const PART_FLOATS: usize = 32 << 10;
 
 /// Elements between the one that is read and the one that is asked for.
-const AHEAD: usize = 1024;
+const AHEAD: usize = 4096;
 
 /// Widest vectors: the heads' extents are whole vectors of it, and lines of scores are padded to it.
 const WIDEST: usize = 16;
@@ -203,7 +203,7 @@ impl OnePart<'_> {
 #[inline(always)]
 fn ask<E: Element>(these: &[E]) {
     for at in (0..these.len()).step_by(64 / size_of::<E>()) {
-        prefetch(these.as_ptr().wrapping_add(at + AHEAD));
+        prefetch_far(these.as_ptr().wrapping_add(at + AHEAD));
     }
 }
 

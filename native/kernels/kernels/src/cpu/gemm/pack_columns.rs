@@ -11,6 +11,8 @@ use crate::cpu::gemm::{matrix::Elements, pack::as_floats, pack_columns_avx2, row
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::isa::Isa;
 #[cfg(target_arch = "x86_64")]
+use crate::cpu::simd::prefetch_far;
+#[cfg(target_arch = "x86_64")]
 use half::bf16;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
@@ -124,9 +126,9 @@ fn pack_pairs(
     }
 }
 
-/// Rows that are fetched ahead: they lie a page or so apart, where no hardware prefetcher follows.
+/// Rows that are fetched ahead, into the second cache: they lie a page or so apart, where no hardware prefetcher follows.
 #[cfg(target_arch = "x86_64")]
-const AHEAD: usize = 16;
+const AHEAD: usize = 32;
 
 /// Asks for the cache lines of a stretch of a row.
 #[cfg(target_arch = "x86_64")]
@@ -139,8 +141,7 @@ fn prefetch_lanes(matrix: &Matrix<'_>, row: usize, first: usize, lanes: usize) {
         Elements::Quant4(view) => (view.codes().as_ptr().cast::<i8>(), first / 2, (first + lanes) / 2),
     };
     for line in (start..end).step_by(64) {
-        // SAFETY: a prefetch never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(base.wrapping_add(line)) };
+        prefetch_far(base.wrapping_add(line));
     }
 }
 
