@@ -333,16 +333,26 @@ fn decode_exactly(tables: [__m256i; 4], codes: __m256i) -> [__m256; 4] {
 mod tests {
     use super::*;
     use crate::cpu::gemm::few_rows::few_rows;
+    use crate::cpu::gemm::few_rows_quant4::Layout;
     use crate::cpu::gemm::tests::{Owned, TestRandom};
     use crate::cpu::gemm::{ComputeDtype, Gemm, Matrix, Start};
     use crate::cpu::isa::Isa;
     use crate::cpu::pool::Pool;
     use crate::cpu::quant4::{Quant4, Quant4Kind, Scales};
 
-    fn product(weight: &Quant4, x: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    /// Instruction sets of this machine that multiply in integers: in this module's loop or the one of VNNI.
+    fn isas() -> Vec<Isa> {
+        let found: Vec<Isa> = [Isa::Avx2, Isa::Avx512Bf16].into_iter().filter(|isa| *isa <= Isa::detect()).collect();
+        if found.len() < 2 {
+            println!("skipped: integers on what this machine lacks ({found:?} is tested)");
+        }
+        found
+    }
+
+    fn product(isa: Isa, weight: &Quant4, x: &[f32], rows: usize, columns: usize) -> Vec<f32> {
         let depth = x.len() / rows;
         let mut c = vec![f32::NAN; rows * columns];
-        let gemm = Gemm::new(Pool::global(), Isa::Avx2, ComputeDtype::Bf16);
+        let gemm = Gemm::new(Pool::global(), isa, ComputeDtype::Bf16);
         let owned = Owned::Quant4(weight.clone());
         let weight = Matrix::new(owned.elements(), columns, depth);
         few_rows(&gemm, &Matrix::f32(x, rows, depth), &weight, 1.0, Start::Overwrite, &mut c);
@@ -353,43 +363,46 @@ mod tests {
     /// step, lane and factor of a scale.
     #[test]
     fn integers_equal_those_of_a_plain_loop() {
-        if Isa::detect() < Isa::Avx2 {
-            println!("skipped: this machine lacks AVX2");
-            return;
-        }
         let mut random = TestRandom(6);
-        for (rows, depth, columns) in [(1, 64, 3), (1, 1024, 40), (4, 192, 9), (7, 448, 5)] {
+        for (rows, depth, columns) in [(1, 64, 3), (1, 1024, 40), (4, 192, 9), (7, 448, 5), (5, 256, 6)] {
             let mut x = random.values(rows * depth);
             // Parts of very different size, and one of zeros.
             for (part, values) in x.chunks_mut(PART).enumerate() {
                 values.iter_mut().for_each(|value| *value *= [1.0, 1e-3, 0.0, 1e4][part % 4]);
             }
-            for owned in Owned::formats(&mut random, depth * columns) {
+            for (owned, isa) in Owned::formats(&mut random, depth * columns)
+                .iter()
+                .flat_map(|owned| isas().into_iter().map(move |isa| (owned, isa)))
+            {
                 let Owned::Quant4(weight) = owned else { continue };
                 let view = weight.view();
-                let c = product(&weight, &x, rows, columns);
+                let matrix = Matrix::new(owned.elements(), columns, depth);
+                let part = Layout::of(isa, true, &view, &matrix).and_then(Layout::integer_part);
+                let part = part.expect("whole steps are multiplied in integers");
+                let c = product(isa, weight, &x, rows, columns);
                 for row in 0..rows {
                     for column in 0..columns {
                         let (mut expected, mut size) = (0.0, 0.0);
-                        for (part, values) in x[row * depth..(row + 1) * depth].chunks(PART).enumerate() {
-                            let first = column * depth + part * PART;
+                        for (number, values) in x[row * depth..(row + 1) * depth].chunks(part).enumerate() {
                             let largest = values.iter().fold(0.0f32, |most, value| most.max(value.abs()));
                             let divisor = if largest > 0.0 { largest } else { 1.0 };
-                            let mut sum = 0;
-                            for (index, value) in values.iter().enumerate() {
-                                let byte = weight.codes[(first + index) / 2];
-                                let code = if index % 2 == 0 { byte >> 4 } else { byte & 15 };
-                                let w = (view.values()[usize::from(code)] * LARGEST).round_ties_even() as i64;
-                                sum += w * (value / divisor * LARGEST).round_ties_even() as i64;
+                            for (index, values) in values.chunks(PART).enumerate() {
+                                let first = column * depth + number * part + index * PART;
+                                let mut sum = 0;
+                                for (index, value) in values.iter().enumerate() {
+                                    let byte = weight.codes[(first + index) / 2];
+                                    let code = if index % 2 == 0 { byte >> 4 } else { byte & 15 };
+                                    let w = (view.values()[usize::from(code)] * LARGEST).round_ties_even() as i64;
+                                    sum += w * (value / divisor * LARGEST).round_ties_even() as i64;
+                                }
+                                let scale = f64::from(view.scale(first >> view.shift())) * f64::from(largest);
+                                expected += sum as f64 * scale / f64::from(LARGEST).powi(2);
+                                size += scale.abs() * PART as f64;
                             }
-                            let scale = f64::from(view.scale(first >> view.shift())) * f64::from(largest);
-                            let term = sum as f64 * scale / f64::from(LARGEST).powi(2);
-                            expected += term;
-                            size += scale.abs() * 32.0;
                         }
                         let error = (f64::from(c[row * columns + column]) - expected).abs();
                         let bound = (depth / STEP + 12) as f64 * 2f64.powi(-24) * size;
-                        assert!(error <= bound, "{rows}x{depth}x{columns} ({row}, {column}): {error} > {bound}");
+                        assert!(error <= bound, "{} {rows}x{depth}x{columns}: {error} > {bound}", isa.name());
                     }
                 }
             }
@@ -399,10 +412,6 @@ mod tests {
     /// Eight products of the largest integers, of either sign, are the most that a lane adds.
     #[test]
     fn the_largest_sums_do_not_overflow() {
-        if Isa::detect() < Isa::Avx2 {
-            println!("skipped: this machine lacks AVX2");
-            return;
-        }
         for (codes, value) in [(0xff, 3.0f32), (0xff, -3.0), (0x00, 3.0), (0x00, -3.0)] {
             let weight = Quant4 {
                 kind: Quant4Kind::Nf4,
@@ -411,18 +420,16 @@ mod tests {
                 codes: vec![codes; 64].into(),
                 scales: Scales::Plain(vec![2.0; 2]),
             };
-            let found = product(&weight, &[value; 128], 1, 1)[0];
             let expected = 128.0 * value * if codes == 0 { -2.0 } else { 2.0 };
-            assert!((found - expected).abs() <= 1e-6 * expected.abs(), "{found} and not {expected}");
+            for isa in isas() {
+                let found = product(isa, &weight, &[value; 128], 1, 1)[0];
+                assert!((found - expected).abs() <= 1e-6 * expected.abs(), "{found} and not {expected}");
+            }
         }
     }
 
     #[test]
     fn nan_and_infinity_reach_every_output_of_their_row() {
-        if Isa::detect() < Isa::Avx2 {
-            println!("skipped: this machine lacks AVX2");
-            return;
-        }
         let mut random = TestRandom(8);
         let formats = Owned::formats(&mut random, 128 * 3);
         for owned in &formats {
@@ -430,8 +437,11 @@ mod tests {
             for (at, value) in [(0, f32::NAN), (70, f32::INFINITY), (127, f32::NEG_INFINITY)] {
                 let mut x = vec![1.0; 256];
                 x[at] = value;
-                let c = product(weight, &x, 2, 3);
-                assert!(c[..3].iter().all(|output| output.is_nan()) && c[3..].iter().all(|output| output.is_finite()));
+                for isa in isas() {
+                    let c = product(isa, weight, &x, 2, 3);
+                    assert!(c[..3].iter().all(|output| output.is_nan()));
+                    assert!(c[3..].iter().all(|output| output.is_finite()));
+                }
             }
         }
     }
