@@ -11,6 +11,7 @@ use crate::cpu::gemm::row_load::load_f32;
 use crate::cpu::gemm::skinny::{Order, skinny};
 use crate::cpu::gemm::{Elements, Factor, Gemm, Matrix, Operand, PackedRows, Start, Target, Term};
 use crate::cpu::gemm::{pack_rows, packed_words, product};
+use crate::cpu::isa::Isa;
 use crate::cpu::pool::SharedMut;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -49,10 +50,10 @@ struct Buffers {
 /// Elements of a weight that every thread packs for itself, so that its rows need nobody else's.
 const SHARED_WEIGHT: usize = 1 << 19;
 
-/// Whether each thread takes a share of the rows from beginning to end: between the steps of a small product, which tile
-/// registers compute in microseconds, threads would wait for each other and fetch what the others packed.
+/// Whether each thread takes a share of the rows from beginning to end: between the steps of a small product, which takes
+/// microseconds, threads would wait for each other and fetch what the others packed. With AVX2 that gained nothing.
 fn shares_rows(gemm: &Gemm<'_>, rows: usize, weight: &Matrix<'_>) -> bool {
-    gemm.kernel.layout == RowLayout::Tiles
+    gemm.kernel.isa >= Isa::Avx512
         && gemm.pool.threads() > 1
         && rows >= gemm.kernel.rows * gemm.pool.threads()
         && weight.rows * weight.columns <= SHARED_WEIGHT
