@@ -14,8 +14,10 @@ export class DecodeSteps implements Disposable {
   readonly #linears: readonly Linear[]
   readonly #parameters: readonly Parameter[]
   #program: Program | undefined
-  /** What the program was recorded with: sequences, adapters, weights. */
-  #recordedWith: readonly unknown[] = []
+  /** What the program was recorded with. */
+  #sequences = 0
+  #adapters: readonly Linear['adapter'][] = []
+  #values: readonly Tensor[] = []
   /** Set where an adapter does more than a program can hold. */
   #isPlain = false
 
@@ -32,10 +34,7 @@ export class DecodeSteps implements Disposable {
     const sequences = rows.elements
     if (this.#isPlain || inputIds.elements !== sequences) return this.#model.decode(this.#cache, batch)
     const inputs = [inputIds, slots, positions, rows]
-    const state = [sequences, ...this.#linears.map((linear) => linear.adapter), ...this.#parameters.map(valueOf)]
-    if (this.#program !== undefined && state.every((value, index) => value === this.#recordedWith[index])) {
-      return this.#program.run(inputs)[0] as Tensor
-    }
+    if (this.#program !== undefined && this.#isCurrent(sequences)) return this.#program.run(inputs)[0] as Tensor
     this.#program?.[Symbol.dispose]()
     this.#program = undefined
     try {
@@ -43,7 +42,9 @@ export class DecodeSteps implements Disposable {
         this.#model.decode(this.#cache, batch),
       ])
       this.#program = program
-      this.#recordedWith = state
+      this.#sequences = sequences
+      this.#adapters = this.#linears.map(({ adapter }) => adapter)
+      this.#values = this.#parameters.map(({ value }) => value)
       return outputs[0] as Tensor
     } catch (error) {
       if (!(error instanceof SwiftError) || error.code !== 'ERR_PROGRAM_CALL') throw error
@@ -56,12 +57,16 @@ export class DecodeSteps implements Disposable {
     }
   }
 
+  #isCurrent(sequences: number): boolean {
+    return (
+      sequences === this.#sequences &&
+      this.#linears.every(({ adapter }, index) => adapter === this.#adapters[index]) &&
+      this.#parameters.every(({ value }, index) => value === this.#values[index])
+    )
+  }
+
   [Symbol.dispose](): void {
     this.#program?.[Symbol.dispose]()
     this.#program = undefined
   }
-}
-
-function valueOf({ value }: Parameter): Tensor {
-  return value
 }

@@ -302,29 +302,19 @@ mod tests {
 
     #[test]
     fn every_task_runs_exactly_once() {
-        let pool = Pool::new(3);
-        for tasks in [1, 2, 3, 7, 64, 1000] {
-            let mut hits = vec![0u32; tasks];
-            let shared = SharedMut::new(&mut hits);
-            pool.run(tasks, &|index| {
-                // SAFETY: each task writes its own element.
-                unsafe { shared.slice(index, index + 1)[0] += 1 };
-            });
-            assert!(hits.iter().all(|hit| *hit == 1));
-        }
-    }
-
-    #[test]
-    fn every_task_of_streams_runs_exactly_once() {
         for threads in [1, 2, 3] {
             let pool = Pool::new(threads);
-            for tasks in [1, 2, 3, 7, 64, 1000] {
+            for (tasks, streams) in [1, 2, 3, 7, 64, 1000].into_iter().flat_map(|tasks| [(tasks, false), (tasks, true)])
+            {
                 let mut hits = vec![0u32; tasks];
                 let shared = SharedMut::new(&mut hits);
-                pool.run_in_streams(tasks, &|index| {
-                    // SAFETY: each task writes its own element.
-                    unsafe { shared.slice(index, index + 1)[0] += 1 };
-                });
+                // SAFETY: each task writes its own element.
+                let hit = |index: usize| unsafe { shared.slice(index, index + 1)[0] += 1 };
+                if streams {
+                    pool.run_in_streams(tasks, &hit)
+                } else {
+                    pool.run(tasks, &hit)
+                }
                 assert!(hits.iter().all(|hit| *hit == 1));
             }
         }

@@ -116,86 +116,52 @@ impl Quant4Rows<'_> {
         let (rows, words) = (sums.len() / count, self.words(1));
         assert_eq!((sums.len(), x.len()), (rows * count, rows * words));
         assert!(first + (count - 1) * stride + depth <= view.len());
-        match self.layout {
-            Layout::Exact => return self.avx2::<true>(first, count, x, scales, sums),
-            Layout::Integers => return self.avx2::<false>(first, count, x, scales, sums),
-            Layout::WideIntegers => return self.vnni(first, count, x, scales, sums),
-            Layout::Halves => {}
-        }
-        assert!(first.is_multiple_of(view.block()));
-        let blocks = ((count - 1) * stride + depth) / view.block();
-        let scales = scales.floats(blocks);
-        view.scales(first / view.block(), scales);
-        let scales = scales.as_ptr();
         for (group, x) in x.chunks(GROUP * words).enumerate() {
-            let span = Span { first, count, scales, sums: sums[group * GROUP..].as_mut_ptr(), rows };
-            // SAFETY: the layout is chosen only where the instruction set was detected, and for whole blocks; rows of x,
-            // weights, scales and sums exist as asserted.
+            let sums = sums[group * GROUP..].as_mut_ptr();
+            // SAFETY: the layout is chosen only where the instruction set was detected, and for whole steps or blocks; rows
+            // of x, weights and sums exist as asserted.
             unsafe {
                 match x.len() / words {
-                    1 => self.group::<1>(span, x),
-                    2 => self.group::<2>(span, x),
-                    3 => self.group::<3>(span, x),
-                    _ => self.group::<4>(span, x),
+                    1 => self.group::<1>(first, count, x, scales, sums, rows),
+                    2 => self.group::<2>(first, count, x, scales, sums, rows),
+                    3 => self.group::<3>(first, count, x, scales, sums, rows),
+                    _ => self.group::<4>(first, count, x, scales, sums, rows),
                 }
             }
         }
     }
 
-    /// As [`Self::dots`], after its checks.
-    fn avx2<const EXACT: bool>(
+    /// As [`Self::dots`] for `M` rows of x; sums of one weight row lie `rows` apart from the next's.
+    ///
+    /// # Safety
+    /// The instruction set of the layout must be present, and weights, sums and rows of x exist.
+    unsafe fn group<const M: usize>(
         &self,
         first: usize,
         count: usize,
         x: &[u32],
         scales: &mut WordBuffer,
-        sums: &mut [f32],
+        sums: *mut f32,
+        rows: usize,
     ) {
         let Self { view, depth, stride, .. } = *self;
-        let (rows, words) = (sums.len() / count, self.words(1));
-        let span = avx2::Span { view, first, count, stride, depth };
-        for (group, x) in x.chunks(GROUP * words).enumerate() {
-            let at = |row: usize| x[row * words..(row + 1) * words].as_ptr();
-            let sums = sums[group * GROUP..].as_mut_ptr();
-            // SAFETY: the layout is chosen only where the instruction set was detected, and for whole steps; rows of x,
-            // weights and sums exist as the caller asserted.
-            unsafe {
-                match x.len() / words {
-                    1 => avx2::dots::<1, EXACT>(span, [at(0)], scales, sums, rows),
-                    2 => avx2::dots::<2, EXACT>(span, [at(0), at(1)], scales, sums, rows),
-                    3 => avx2::dots::<3, EXACT>(span, [at(0), at(1), at(2)], scales, sums, rows),
-                    _ => avx2::dots::<4, EXACT>(span, [at(0), at(1), at(2), at(3)], scales, sums, rows),
-                }
-            }
-        }
-    }
-
-    /// As [`Self::dots`], after its checks.
-    fn vnni(&self, first: usize, count: usize, x: &[u32], scales: &mut WordBuffer, sums: &mut [f32]) {
-        let Self { view, depth, stride, .. } = *self;
-        let (rows, words) = (sums.len() / count, self.words(1));
-        let span = avx2::Span { view, first, count, stride, depth };
-        for (group, x) in x.chunks(GROUP * words).enumerate() {
-            let at = |row: usize| x[row * words..(row + 1) * words].as_ptr();
-            let sums = sums[group * GROUP..].as_mut_ptr();
-            // SAFETY: the layout is chosen only where the instruction set was detected, and for whole steps; rows of x,
-            // weights and sums exist as the caller asserted.
-            unsafe {
-                match x.len() / words {
-                    1 => vnni::dots::<1>(span, [at(0)], scales, sums, rows),
-                    2 => vnni::dots::<2>(span, [at(0), at(1)], scales, sums, rows),
-                    3 => vnni::dots::<3>(span, [at(0), at(1), at(2)], scales, sums, rows),
-                    _ => vnni::dots::<4>(span, [at(0), at(1), at(2), at(3)], scales, sums, rows),
-                }
-            }
-        }
-    }
-
-    unsafe fn group<const M: usize>(&self, span: Span, x: &[u32]) {
         let words = self.words(1);
         let x: [*const u32; M] = std::array::from_fn(|row| x[row * words..(row + 1) * words].as_ptr());
+        let span = avx2::Span { view, first, count, stride, depth };
         // SAFETY: by the caller.
-        unsafe { halves(self, span, x) }
+        unsafe {
+            match self.layout {
+                Layout::Exact => avx2::dots::<M, true>(span, x, scales, sums, rows),
+                Layout::Integers => avx2::dots::<M, false>(span, x, scales, sums, rows),
+                Layout::WideIntegers => vnni::dots::<M>(span, x, scales, sums, rows),
+                Layout::Halves => {
+                    assert!(first.is_multiple_of(view.block()));
+                    let scales = scales.floats(((count - 1) * stride + depth) / view.block());
+                    view.scales(first / view.block(), scales);
+                    halves(self, Span { first, count, scales: scales.as_ptr(), sums, rows }, x);
+                }
+            }
+        }
     }
 }
 
