@@ -72,11 +72,25 @@ export class Device implements MarkStream {
   readonly index: number
   /** Precision of the inputs of matrix products. */
   computeDType: ComputeDType
+  #activationDType: ComputeDType | undefined
 
   constructor(name: DeviceName) {
     this.name = name
     this.index = guarded(() => runtime().openDevice(name))
     this.computeDType = 'float32'
+  }
+
+  /**
+   * What models store activations and their gradients in where the products that read them round them to bfloat16 anyway
+   * and memory would be the slower part: `bfloat16` on processors with tile registers that compute in it, else
+   * `float32`. The residual stream, sums and statistics are float32 everywhere. Assigning `undefined` restores the default.
+   */
+  get activationDType(): ComputeDType {
+    return this.#activationDType ?? (this.computeDType === 'bfloat16' && hasTiles() ? 'bfloat16' : 'float32')
+  }
+
+  set activationDType(dtype: ComputeDType | undefined) {
+    this.#activationDType = dtype
   }
 
   /** Whether floats are stored (and read back) as 64-bit values: the oracle's way. */
@@ -242,6 +256,13 @@ export interface CpuDescription {
 /** Describes the processor. @throws `ERR_ISA_UNKNOWN`, `ERR_ISA_UNAVAILABLE` for a bad `SWIFT_ISA` */
 export function describeCpu(): CpuDescription {
   return guarded(() => cpuInfo())
+}
+
+let tiles: boolean | undefined
+
+function hasTiles(): boolean {
+  tiles ??= describeCpu().isa === 'amxbf16'
+  return tiles
 }
 
 const devices = new Map<DeviceName, Device>()

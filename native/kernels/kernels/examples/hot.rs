@@ -2,10 +2,11 @@
 //! instruction set; other work on the machine disturbs it little.
 //!
 //! ```sh
-//! SWIFT_THREADS=1 cargo run --release -p swift-kernels --example hot [name part] [float32] [tiny] [cold]
+//! SWIFT_THREADS=1 cargo run --release -p swift-kernels --example hot [name part] [float32] [tiny] [cold] [stored]
 //! ```
 //!
 //! With several threads it prints the median of the time that passed instead, which a busy machine disturbs.
+//! `stored` keeps activations of products and of element-wise ops in bfloat16.
 //! `cold` takes the weights out of the caches before each run, as they are in a step of a large model.
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ struct Bench {
     filter: Option<String>,
     peak: f64,
     cold: bool,
+    stored: bool,
 }
 
 /// Drops the cache lines of a weight.
@@ -74,6 +76,11 @@ impl Bench {
         let bytes: Vec<u8> =
             normals(9, count).flat_map(|value| half::bf16::from_f32(deviation * value).to_le_bytes()).collect();
         self.upload(DType::BF16, shape, &bytes)
+    }
+
+    /// An activation, in float32 or as `stored` says.
+    fn activations(&mut self, shape: &[usize], deviation: f32) -> Operand {
+        if self.stored { self.bf16(shape, deviation) } else { self.floats(shape, deviation) }
     }
 
     fn ints(&mut self, values: &[i32]) -> Operand {
@@ -155,8 +162,9 @@ fn main() {
     println!("{threads} threads, {}, {peak:.0} GFLOP/s from registers, {read:.1} GB/s read from memory", isa.name());
     let tiny = words.iter().any(|word| word == "tiny");
     let cold = words.iter().any(|word| word == "cold");
-    let filter = words.into_iter().find(|word| !["float32", "tiny", "cold"].contains(&word.as_str()));
-    let mut bench = Bench { backend: CpuBackend::with_isa(isa), filter, peak, cold };
+    let stored = words.iter().any(|word| word == "stored");
+    let filter = words.into_iter().find(|word| !["float32", "tiny", "cold", "stored"].contains(&word.as_str()));
+    let mut bench = Bench { backend: CpuBackend::with_isa(isa), filter, peak, cold, stored };
     let compute = Values::from([("bfloat16", f64::from(u8::from(!float32)))]);
     let with = |more: &[(&'static str, f64)]| -> Values { compute.clone().into_iter().chain(more.to_vec()).collect() };
 
@@ -173,26 +181,27 @@ fn main() {
         bench.time(&format!("decode nf4 {n}x{k}, 8 rows"), "linear", &operands, &compute);
     }
     let tokens = if tiny { 256 } else { 512 };
+    let outputs = with(&[("outputBfloat16", f64::from(u8::from(stored)))]);
     let (heads, kv_heads, extent) = if tiny { (4, 2, 64) } else { (16, 8, 128) };
     let queries = heads * extent;
     let extents =
         [(queries, hidden), (kv_heads * extent, hidden), (hidden, queries), (3 * hidden, hidden), (hidden, 3 * hidden)];
     for (n, k) in extents {
-        let (x, w) = (bench.floats(&[tokens, k], 1.0), bench.bf16(&[n, k], 0.02));
+        let (x, w) = (bench.activations(&[tokens, k], 1.0), bench.bf16(&[n, k], 0.02));
         let (a, b) = (bench.floats(&[16, k], 0.02), bench.floats(&[n, 16], 0.02));
-        let dy = bench.floats(&[tokens, n], 1e-3);
+        let dy = bench.activations(&[tokens, n], 1e-3);
         let branch = [Some(&x), Some(&w), None, Some(&a), Some(&b)];
-        let outputs = bench.time(&format!("linear {n}x{k}"), "linear", &branch, &compute);
+        let made = bench.time(&format!("linear {n}x{k}"), "linear", &branch, &outputs);
         let operands = [Some(&dy), Some(&w), Some(&a), Some(&b)];
         let label = format!("linearInputGradient {n}x{k}");
-        let gradients = bench.time(&label, "linearInputGradient", &operands, &compute);
-        let operands = [Some(&dy), Some(&x), Some(&outputs[1]), Some(&a), Some(&b), Some(&gradients[1])];
+        let gradients = bench.time(&label, "linearInputGradient", &operands, &outputs);
+        let operands = [Some(&dy), Some(&x), Some(&made[1]), Some(&a), Some(&b), Some(&gradients[1])];
         bench.time(&format!("linearLoraGradient {n}x{k}"), "linearLoraGradient", &operands, &compute);
         let quantized = bench.time(&format!("quantize {n}x{k}"), "quantize4", &[Some(&w)], &compute);
         let operands = [Some(&x), Some(&quantized[0]), None, Some(&a), Some(&b)];
-        bench.time(&format!("linear nf4 {n}x{k}"), "linear", &operands, &compute);
+        bench.time(&format!("linear nf4 {n}x{k}"), "linear", &operands, &outputs);
         let operands = [Some(&dy), Some(&quantized[0]), Some(&a), Some(&b)];
-        bench.time(&format!("linearInputGradient nf4 {n}x{k}"), "linearInputGradient", &operands, &compute);
+        bench.time(&format!("linearInputGradient nf4 {n}x{k}"), "linearInputGradient", &operands, &outputs);
     }
 
     let q = bench.floats(&[tokens, heads, extent], 1.0);
@@ -209,8 +218,9 @@ fn main() {
 
     let positions = bench.ints(&(0..tokens as i32).collect::<Vec<_>>());
     let frequencies = bench.floats(&[extent / 2], 0.01);
-    bench.time("rope", "rope", &[Some(&q), Some(&positions), Some(&frequencies)], &compute);
-    let (gate, up) = (bench.floats(&[tokens, 3 * hidden], 1.0), bench.floats(&[tokens, 3 * hidden], 1.0));
+    let turned = bench.activations(&[tokens, heads, extent], 1.0);
+    bench.time("rope", "rope", &[Some(&turned), Some(&positions), Some(&frequencies)], &compute);
+    let (gate, up) = (bench.activations(&[tokens, 3 * hidden], 1.0), bench.activations(&[tokens, 3 * hidden], 1.0));
     bench.time("swiglu", "swiglu", &[Some(&gate), Some(&up)], &compute);
 
     let (states, head) = (bench.floats(&[tokens, hidden], 1.0), bench.bf16(&[vocabulary, hidden], 0.02));

@@ -24,24 +24,26 @@ export function buildCausalLM(
     made.push(result)
     return result
   }
-  const linear = (path: string, bias: boolean): Linear =>
-    new Linear(path, parameter(`${path}.weight`), bias ? parameter(`${path}.bias`) : undefined, state)
+  const linear = (path: string, bias: boolean, keepsDType: boolean): Linear => {
+    const weight = parameter(`${path}.weight`)
+    return new Linear(path, weight, bias ? parameter(`${path}.bias`) : undefined, state, { keepsDType })
+  }
   const layer = (index: number): DecoderLayer => {
     const prefix = `model.layers.${index}`
     const norm = parameter(`${prefix}.input_layernorm.weight`)
     const attention = {
-      query: linear(`${prefix}.self_attn.q_proj`, config.queryKeyValueBias),
-      key: linear(`${prefix}.self_attn.k_proj`, config.queryKeyValueBias),
-      value: linear(`${prefix}.self_attn.v_proj`, config.queryKeyValueBias),
-      output: linear(`${prefix}.self_attn.o_proj`, config.outputBias),
+      query: linear(`${prefix}.self_attn.q_proj`, config.queryKeyValueBias, true),
+      key: linear(`${prefix}.self_attn.k_proj`, config.queryKeyValueBias, true),
+      value: linear(`${prefix}.self_attn.v_proj`, config.queryKeyValueBias, true),
+      output: linear(`${prefix}.self_attn.o_proj`, config.outputBias, false),
       queryNorm: config.queryKeyNorm ? parameter(`${prefix}.self_attn.q_norm.weight`) : undefined,
       keyNorm: config.queryKeyNorm ? parameter(`${prefix}.self_attn.k_norm.weight`) : undefined,
     }
     const postNorm = parameter(`${prefix}.post_attention_layernorm.weight`)
     const mlp = {
-      gate: linear(`${prefix}.mlp.gate_proj`, config.mlpBias),
-      up: linear(`${prefix}.mlp.up_proj`, config.mlpBias),
-      down: linear(`${prefix}.mlp.down_proj`, config.mlpBias),
+      gate: linear(`${prefix}.mlp.gate_proj`, config.mlpBias, true),
+      up: linear(`${prefix}.mlp.up_proj`, config.mlpBias, true),
+      down: linear(`${prefix}.mlp.down_proj`, config.mlpBias, false),
     }
     return new DecoderLayer(norm, new AttentionLayer(attention, config, index), postNorm, mlp, config)
   }

@@ -43,9 +43,11 @@ export class DecoderLayer {
   /** One layer: [T, D] streams in and out. */
   forward({ delta, residual }: Stream, placement: Placement, cache?: KeyValueTensors): Required<Stream> {
     const epsilon = this.#epsilon
-    const first = rmsNorm(delta, this.inputNorm.value, { epsilon, residual })
+    // Passes with a cache have few tokens: they wait for weights, whatever activations are stored in.
+    const output = cache === undefined ? delta.device.activationDType : 'float32'
+    const first = rmsNorm(delta, this.inputNorm.value, { epsilon, residual, output })
     const mixed = this.attention.forward(first.y, placement, cache)
-    const second = rmsNorm(mixed, this.postNorm.value, { epsilon, residual: first.sum })
+    const second = rmsNorm(mixed, this.postNorm.value, { epsilon, residual: first.sum, output })
     const { gate, up, down } = this.mlp
     const [gated, raised] = Linear.together(second.y, [gate, up]) as [Tensor, Tensor]
     return { delta: down.forward(swiglu(gated, raised)), residual: second.sum }

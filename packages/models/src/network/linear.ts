@@ -23,12 +23,24 @@ export class Linear implements LinearLayer {
   /** The adapter that computes this layer now, if any. */
   adapter: AttachedAdapter<Tensor> | undefined
   readonly #state: RunState
+  readonly #keepsDType: boolean
 
-  constructor(path: string, weight: Parameter, bias: Parameter | undefined, state: RunState) {
+  /**
+   * @param keepsDType - whether the output is stored in the dtype of x, for layers whose output is rounded by whoever
+   * reads it; float32 otherwise, as for what enters the residual stream
+   */
+  constructor(
+    path: string,
+    weight: Parameter,
+    bias: Parameter | undefined,
+    state: RunState,
+    { keepsDType = false }: { readonly keepsDType?: boolean } = {},
+  ) {
     this.path = path
     this.weight = weight
     this.bias = bias
     this.#state = state
+    this.#keepsDType = keepsDType
   }
 
   /** K. */
@@ -50,7 +62,8 @@ export class Linear implements LinearLayer {
   static together(x: Tensor, layers: readonly [Linear, Linear, Linear?]): Tensor[] {
     const [first, second, third] = layers
     const present = third === undefined ? [first, second] : [first, second, third]
-    if (currentTape() !== undefined || present.some(({ adapter }) => adapter !== undefined))
+    const isPlain = currentTape() === undefined && x.dtype === 'float32'
+    if (!isPlain || present.some(({ adapter }) => adapter !== undefined))
       return present.map((layer) => layer.forward(x))
     return linearTogether(x, [first.#weights(), second.#weights(), third === undefined ? undefined : third.#weights()])
   }
@@ -62,10 +75,11 @@ export class Linear implements LinearLayer {
   /** Output without the adapter, with a low-rank branch when one is given: x [T, K] → [T, N]. */
   base(x: Tensor, branch?: LowRankBranch<Tensor>): Tensor {
     const bias = this.bias?.value
-    if (branch === undefined) return linear(x, this.weight.value, { bias })
+    const output = this.#keepsDType && x.dtype === 'bfloat16' ? 'bfloat16' : 'float32'
+    if (branch === undefined) return linear(x, this.weight.value, { bias, output })
     const dropout = this.#state.random === undefined ? 0 : (branch.dropout ?? 0)
     const seed = dropout > 0 ? (this.#state.random?.next() ?? 0) : 0
     const { a, b, scale } = branch
-    return linear(x, this.weight.value, { bias, branch: { a, b, scale, dropout, seed } })
+    return linear(x, this.weight.value, { bias, output, branch: { a, b, scale, dropout, seed } })
   }
 }

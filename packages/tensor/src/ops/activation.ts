@@ -55,7 +55,7 @@ export function relu(x: Tensor): Tensor {
   return reluOp([x], {})[0] as Tensor
 }
 
-/** silu(gate) · up (Shazeer 2020, arXiv 2002.05202). */
+/** silu(gate) · up (Shazeer 2020, arXiv 2002.05202); bfloat16 where both are, else float32. */
 export function swiglu(gate: Tensor, up: Tensor): Tensor {
   return swigluOp([gate, up], {})[0] as Tensor
 }

@@ -29,7 +29,7 @@ const ropeOp = defineOp<readonly [Tensor], { positions: Tensor; inverseFrequenci
 
 /**
  * Rotary position embedding in the half-split layout (Su et al. 2021, arXiv 2104.09864).
- * @param x - [T, H, D], float32
+ * @param x - [T, H, D], float32 or bfloat16, and so is the result
  * @param positions - [T], int32
  * @param inverseFrequencies - [rotary/2]; further elements of a head pass through
  */
@@ -65,7 +65,11 @@ const attentionOp = defineOp<readonly [Tensor, Tensor, Tensor], { cuSeqlens: Ten
   {
     name: 'attention',
     forward: ([q, k, v], { cuSeqlens, attributes }, context) => {
-      const [o, lse] = q.device.run('attention', { q, k, v, cuSeqlens }, attributes) as [Tensor, Tensor]
+      const outputBfloat16 = [q, k, v].every(({ dtype }) => dtype === 'bfloat16')
+      const [o, lse] = q.device.run('attention', { q, k, v, cuSeqlens }, { ...attributes, outputBfloat16 }) as [
+        Tensor,
+        Tensor,
+      ]
       context.save(q, k, v, o, lse, cuSeqlens)
       lse.release()
       return o
@@ -81,7 +85,8 @@ const attentionOp = defineOp<readonly [Tensor, Tensor, Tensor], { cuSeqlens: Ten
         lse: context.saved(4),
         cuSeqlens: context.saved(5),
       }
-      return dO.device.run('attentionBackward', inputs, attributes)
+      const outputBfloat16 = [inputs.q, inputs.k, inputs.v].every(({ dtype }) => dtype === 'bfloat16')
+      return dO.device.run('attentionBackward', inputs, { ...attributes, outputBfloat16 })
     },
   },
 )
@@ -94,11 +99,11 @@ const attentionOp = defineOp<readonly [Tensor, Tensor, Tensor], { cuSeqlens: Ten
  * bfloat16 where they enter a product; scores, softmax and sums stay float32. A CPU without AVX-512-BF16 computes
  * attention in float32 all the same.
  *
- * @param q - [T, H, D], float32
+ * @param q - [T, H, D], float32 or bfloat16
  * @param k - [T, KV, D]; KV divides H
  * @param v - [T, KV, D]
  * @param cuSeqlens - [n + 1], int32: start of each sequence and the end of the last
- * @returns [T, H, D]
+ * @returns [T, H, D], bfloat16 where q, k and v are; so are their gradients
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, cuSeqlens: Tensor, options: AttentionOptions = {}): Tensor {
   const attributes = attentionAttributes(q, options)

@@ -1,3 +1,4 @@
+import type { ComputeDType } from '@swift/spec'
 import { defineOp } from '../define-op.ts'
 import type { Tensor } from '../tensor.ts'
 
@@ -21,6 +22,8 @@ export interface LinearOptions {
   readonly bias?: Tensor | undefined
   /** Low-rank branch, computed in the same product. */
   readonly branch?: LinearBranch | undefined
+  /** What y is stored in, rounded to nearest from its float32 sums. Default `float32`. */
+  readonly output?: ComputeDType | undefined
 }
 
 interface Attributes extends Readonly<Record<string, number | boolean>> {
@@ -28,6 +31,15 @@ interface Attributes extends Readonly<Record<string, number | boolean>> {
   readonly dropout: number
   readonly seed: number
   readonly bfloat16: boolean
+}
+
+/** What the results are stored in. */
+interface Stored {
+  readonly attributes: Attributes
+  /** Of y. */
+  readonly output: boolean
+  /** Of dx: the dtype of x. */
+  readonly gradient: boolean
 }
 
 type Inputs = readonly [Tensor, Tensor, Tensor | undefined, Tensor | undefined, Tensor | undefined]
@@ -39,9 +51,9 @@ const loraA = 3
 const loraB = 4
 const projected = 5
 
-const linearOp = defineOp<Inputs, Attributes>({
+const linearOp = defineOp<Inputs, Stored>({
   name: 'linear',
-  forward: (inputs, attributes, context) => {
+  forward: (inputs, { attributes, output }, context) => {
     const device = inputs[x].device
     const named = {
       x: inputs[x],
@@ -50,13 +62,13 @@ const linearOp = defineOp<Inputs, Attributes>({
       loraA: inputs[loraA],
       loraB: inputs[loraB],
     }
-    const [y, xa] = device.run('linear', named, attributes) as [Tensor, Tensor?]
+    const [y, xa] = device.run('linear', named, { ...attributes, outputBfloat16: output }) as [Tensor, Tensor?]
     const needsX = context.needs(weight) || context.needs(loraA) || context.needs(loraB)
     context.save(needsX ? inputs[x] : undefined, inputs[weight], undefined, inputs[loraA], inputs[loraB], xa)
     xa?.release()
     return y
   },
-  backward: (context, [dy], attributes) => {
+  backward: (context, [dy], { attributes, gradient }) => {
     if (dy === undefined) return []
     const device = dy.device
     const a = context.savedOptional(loraA)
@@ -66,7 +78,7 @@ const linearOp = defineOp<Inputs, Attributes>({
     let u: Tensor | undefined
     if (context.needs(x)) {
       const inputs = { dy, weight: context.saved(weight), loraA: a, loraB: b }
-      ;[dx, u] = device.run('linearInputGradient', inputs, attributes)
+      ;[dx, u] = device.run('linearInputGradient', inputs, { ...attributes, outputBfloat16: gradient })
     }
     let dA: Tensor | undefined
     let dB: Tensor | undefined
@@ -86,9 +98,9 @@ const linearOp = defineOp<Inputs, Attributes>({
 /**
  * y = x·Wᵀ + bias + scale·dropout(x)·Aᵀ·Bᵀ, with the low-rank branch as one more block of the same product.
  *
- * @param input - [..., K], float32
+ * @param input - [..., K], float32 or bfloat16; its gradient has the same dtype
  * @param w - [N, K]; float32, bfloat16, float16, nf4 or fp4. A weight that requires no gradient costs no gradient work
- * @returns [..., N], float32
+ * @returns [..., N], float32 unless `output` says otherwise
  * @throws `ERR_SHAPE_MISMATCH`, `ERR_DTYPE_MISMATCH`
  */
 export function linear(input: Tensor, w: Tensor, options: LinearOptions = {}): Tensor {
@@ -99,7 +111,8 @@ export function linear(input: Tensor, w: Tensor, options: LinearOptions = {}): T
     seed: branch?.seed ?? 0,
     bfloat16: input.device.computeDType === 'bfloat16',
   }
-  return linearOp([input, w, options.bias, branch?.a, branch?.b], attributes)[0] as Tensor
+  const stored = { attributes, output: options.output === 'bfloat16', gradient: input.dtype === 'bfloat16' }
+  return linearOp([input, w, options.bias, branch?.a, branch?.b], stored)[0] as Tensor
 }
 
 /** One of the layers of {@link linearTogether}. */
@@ -114,7 +127,7 @@ export interface LinearWeights {
  * y = x·Wᵀ + bias for two or three layers of the same x in one op: the same numbers as {@link linear} for each, without
  * waiting between them. Not differentiable.
  *
- * @param input - [..., K], float32
+ * @param input - [..., K], float32 or bfloat16
  * @returns [..., N] of each layer, float32
  * @throws `ERR_SHAPE_MISMATCH`, `ERR_DTYPE_MISMATCH`
  */

@@ -1,3 +1,4 @@
+import type { ComputeDType } from '@swift/spec'
 import { defineOp } from '../define-op.ts'
 import type { Tensor } from '../tensor.ts'
 
@@ -7,14 +8,21 @@ export interface RmsNormOptions {
   readonly epsilon?: number
   /** Added to `x` before normalising; the sum is returned for the residual stream. */
   readonly residual?: Tensor | undefined
+  /** What `y` is stored in, rounded to nearest. Default: the dtype of `x`. */
+  readonly output?: ComputeDType | undefined
 }
 
 type RmsInputs = readonly [Tensor, Tensor, Tensor | undefined]
 
-const rmsNormOp = defineOp<RmsInputs, { readonly epsilon: number }>({
+interface RmsAttributes extends Readonly<Record<string, number | boolean>> {
+  readonly epsilon: number
+  readonly outputBfloat16: boolean
+}
+
+const rmsNormOp = defineOp<RmsInputs, RmsAttributes>({
   name: 'rmsNorm',
-  forward: ([x, weight, residual], { epsilon }, context) => {
-    const outputs = x.device.run('rmsNorm', { x, weight, residual }, { epsilon })
+  forward: ([x, weight, residual], attributes, context) => {
+    const outputs = x.device.run('rmsNorm', { x, weight, residual }, attributes)
     const [y, inverseRms, sum] = outputs as [Tensor, Tensor, Tensor?]
     context.save(sum ?? x, weight, inverseRms)
     inverseRms.release()
@@ -24,13 +32,13 @@ const rmsNormOp = defineOp<RmsInputs, { readonly epsilon: number }>({
     const normalised = context.saved(0)
     if (dy === undefined) return [dSum, undefined, dSum]
     const inputs = { dy, x: normalised, weight: context.saved(1), inverseRms: context.saved(2), residualGradient: dSum }
-    const needWeight = context.needs(1)
-    const [dx, dWeight] = dy.device.run('rmsNormBackward', inputs, { needWeight })
+    const attributes = { needWeight: context.needs(1), outputBfloat16: normalised.dtype === 'bfloat16' }
+    const [dx, dWeight] = dy.device.run('rmsNormBackward', inputs, attributes)
     return [dx, dWeight, dx]
   },
-  recompute: (context, { epsilon }) => {
+  recompute: (context, attributes) => {
     const x = context.saved(0)
-    const [y, inverseRms] = x.device.run('rmsNorm', { x, weight: context.saved(1) }, { epsilon })
+    const [y, inverseRms] = x.device.run('rmsNorm', { x, weight: context.saved(1) }, attributes)
     inverseRms?.release()
     return y as Tensor
   },
@@ -40,12 +48,13 @@ const rmsNormOp = defineOp<RmsInputs, { readonly epsilon: number }>({
  * Root-mean-square normalisation over the last dimension (Zhang & Sennrich 2019, arXiv 1910.07467), optionally of
  * x + residual: y = (x + residual) / rms · weight.
  *
- * @param x - [..., D], float32
+ * @param x - [..., D], float32 or bfloat16
  * @param weight - [D], any float dtype
- * @returns `y`, and `sum` = x + residual (`x` itself without a residual)
+ * @returns `y`, and `sum` = x + residual in float32 (`x` itself without a residual)
  */
 export function rmsNorm(x: Tensor, weight: Tensor, options: RmsNormOptions = {}): { y: Tensor; sum: Tensor } {
-  const [y, sum] = rmsNormOp([x, weight, options.residual], { epsilon: options.epsilon ?? 1e-6 })
+  const { epsilon = 1e-6, residual, output = x.dtype } = options
+  const [y, sum] = rmsNormOp([x, weight, residual], { epsilon, outputBfloat16: output === 'bfloat16' })
   return { y: y as Tensor, sum: sum ?? x }
 }
 

@@ -3,7 +3,7 @@
 
 use super::simd::Simd;
 use super::simd::math::{erf, exp, sigmoid, tanh};
-use super::simd::pointwise::{Operand, Pointwise, map};
+use super::simd::pointwise::{Pointwise, map};
 use super::{CpuCall, CpuContext, CpuKernel};
 use crate::error::Result;
 use crate::ops::activation::Activation;
@@ -163,37 +163,24 @@ macro_rules! with_function {
 }
 
 fn forward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
-    let x = Operand::Full(call.input("x").slice()?);
     // SAFETY: the output of this call.
-    let y = unsafe { call.outputs[0].slice_mut()? };
-    with_function!(call, f => map(context, Value(f), [x], [y]));
-    Ok(())
+    with_function!(call, f => unsafe { map(context, Value(f), [call.input("x")], [call.outputs[0]]) })
 }
 
 fn backward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
-    let inputs = [Operand::Full(call.input("dy").slice()?), Operand::Full(call.input("x").slice()?)];
+    let inputs = [call.input("dy"), call.input("x")];
     // SAFETY: the output of this call.
-    let dx = unsafe { call.outputs[0].slice_mut()? };
-    with_function!(call, f => map(context, Derivative(f), inputs, [dx]));
-    Ok(())
+    with_function!(call, f => unsafe { map(context, Derivative(f), inputs, [call.outputs[0]]) })
 }
 
 fn gated(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
-    let inputs = [Operand::Full(call.input("gate").slice()?), Operand::Full(call.input("up").slice()?)];
+    let inputs = [call.input("gate"), call.input("up")];
     // SAFETY: the output of this call.
-    let y = unsafe { call.outputs[0].slice_mut()? };
-    with_function!(call, f => map(context, Gated(f), inputs, [y]));
-    Ok(())
+    with_function!(call, f => unsafe { map(context, Gated(f), inputs, [call.outputs[0]]) })
 }
 
 fn gated_backward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
-    let inputs = [
-        Operand::Full(call.input("dy").slice()?),
-        Operand::Full(call.input("gate").slice()?),
-        Operand::Full(call.input("up").slice()?),
-    ];
+    let inputs = [call.input("dy"), call.input("gate"), call.input("up")];
     // SAFETY: distinct outputs of this call.
-    let outputs = unsafe { [call.outputs[0].slice_mut()?, call.outputs[1].slice_mut()?] };
-    with_function!(call, f => map(context, GatedDerivative(f), inputs, outputs));
-    Ok(())
+    with_function!(call, f => unsafe { map(context, GatedDerivative(f), inputs, [call.outputs[0], call.outputs[1]]) })
 }

@@ -1,13 +1,15 @@
 //! Element-wise ops with broadcasting.
 
+use super::operand::as_f32;
 use super::pool::SharedMut;
 use super::simd::math::{exp, log, sigmoid, tanh};
-use super::simd::pointwise::{CHUNK, Operand, Pointwise, map, run_pointwise};
+use super::simd::pointwise::{CHUNK, Operand, Pointwise, full, map, output, run_pointwise};
 use super::{CpuCall, CpuContext, CpuKernel, CpuView};
 use crate::error::{KernelError, Result};
 use crate::ops::Broadcast;
 use crate::pointwise;
 use crate::rng::{keep_threshold, words_of_block};
+use std::borrow::Cow;
 
 /// Kernels of this file.
 pub const KERNELS: &[(&str, CpuKernel)] = &[
@@ -64,11 +66,10 @@ pointwise!(
     AddScaled { factor }, |this, s, [y, x]| [s.fma(x, s.splat(this.factor), y)]
 );
 
-/// An operand laid over the output.
-fn operand<'a>(view: &CpuView<'a>, output: &[usize]) -> Result<Operand<'a>> {
-    let values = view.slice::<f32>()?;
+/// How a view is laid over the output; `values` are those of a view that is not as large.
+fn operand<'a>(view: &CpuView<'a>, output: &[usize], values: &'a [f32]) -> Result<Operand<'a>> {
     match Broadcast::of(&view.spec.shape, output) {
-        Some(Broadcast::Full) => Ok(Operand::Full(values)),
+        Some(Broadcast::Full) => full(view),
         Some(Broadcast::Scalar) => Ok(Operand::Scalar(values[0])),
         Some(Broadcast::Row) => Ok(Operand::Row(values)),
         Some(Broadcast::Column) => Ok(Operand::Column(values)),
@@ -82,24 +83,29 @@ fn broadcast<const I: usize, P: Pointwise<I, 1>>(
     names: [&str; I],
     function: P,
 ) -> Result<()> {
-    let output = call.outputs[0];
+    let result = call.outputs[0];
+    let shape = &result.spec.shape;
+    let views = names.map(|name| call.input(name));
+    let mut small = [const { Cow::Borrowed(&[] as &[f32]) }; I];
+    for (values, view) in small.iter_mut().zip(&views) {
+        if Broadcast::of(&view.spec.shape, shape) != Some(Broadcast::Full) {
+            *values = as_f32(view)?;
+        }
+    }
     let mut operands = [Operand::Scalar(0.0); I];
-    for (slot, name) in operands.iter_mut().zip(names) {
-        *slot = operand(&call.input(name), &output.spec.shape)?;
+    for ((slot, view), values) in operands.iter_mut().zip(&views).zip(&small) {
+        *slot = operand(view, shape, values)?;
     }
     // SAFETY: the output of this call, of rows · columns elements.
     unsafe {
-        let y = output.slice_mut::<f32>()?.as_mut_ptr();
-        run_pointwise(context, output.spec.rows(), output.spec.last(), function, operands, [y]);
+        run_pointwise(context, result.spec.rows(), result.spec.last(), function, operands, [output(&result)?]);
     }
     Ok(())
 }
 
 fn unary<P: Pointwise<1, 1>>(context: &CpuContext, call: &CpuCall<'_>, function: P) -> Result<()> {
     // SAFETY: the output of this call.
-    let y = unsafe { call.outputs[0].slice_mut()? };
-    map(context, function, [Operand::Full(call.input("x").slice()?)], [y]);
-    Ok(())
+    unsafe { map(context, function, [call.input("x")], [call.outputs[0]]) }
 }
 
 fn clamp(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
@@ -115,7 +121,7 @@ fn scale(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
 /// General powers are rare and taken one by one, in the exactness of the standard library.
 fn pow(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     let exponent = call.attributes.float("exponent");
-    let x = call.input("x").slice::<f32>()?;
+    let x = as_f32(&call.input("x"))?;
     // SAFETY: the output of this call.
     let y = SharedMut::new(unsafe { call.outputs[0].slice_mut::<f32>()? });
     context.pool.for_chunks(x.len(), CHUNK, &|start, end| {
@@ -129,20 +135,18 @@ fn pow(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
 }
 
 fn add_scaled(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
-    let x = call.input("x").slice::<f32>()?;
+    let (x, y) = (call.input("x"), call.input("y"));
     let factor = call.attributes.float("factor");
-    let view = call.input("y");
     // SAFETY: y is a declared in-place input; each element is read before it is written.
     unsafe {
-        let y = view.slice_mut::<f32>()?.as_mut_ptr();
-        let operands = [Operand::Full(view.slice()?), Operand::Full(x)];
-        run_pointwise(context, 1, x.len(), AddScaled { factor }, operands, [y]);
+        let operands = [full(&y)?, full(&x)?];
+        run_pointwise(context, 1, x.spec.elements(), AddScaled { factor }, operands, [output(&y)?]);
     }
     Ok(())
 }
 
 fn dropout(context: &CpuContext, call: &CpuCall<'_>, input: &str) -> Result<()> {
-    let x = call.input(input).slice::<f32>()?;
+    let x = as_f32(&call.input(input))?;
     let p = call.attributes.number("p");
     let (seed, offset) = (call.attributes.integer("seed"), call.attributes.integer("offset"));
     let (threshold, factor) = (keep_threshold(p), (1.0 / (1.0 - p)) as f32);

@@ -1,5 +1,6 @@
 //! Token embedding: gather of rows and, for trained tables, its scatter.
 
+use super::operand::as_f32;
 use super::pool::SharedMut;
 use super::simd::span::put;
 use super::simd::{Kernel, Simd, dispatch};
@@ -99,7 +100,8 @@ fn forward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
 /// dW[ids[t]] += dy[t]·scale in token order; tasks own columns, so the order never depends on timing.
 fn backward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     let ids = call.input("ids").slice::<i32>()?;
-    let dy = call.input("dy").slice::<f32>()?;
+    let dy = as_f32(&call.input("dy"))?;
+    let dy = &*dy;
     let rows = call.outputs[0].spec.shape[0];
     let scale = call.attributes.float("scale");
     check_ids("embeddingBackward", ids, rows)?;

@@ -71,7 +71,8 @@ impl Kernel for Forward<'_> {
 }
 
 fn forward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
-    let x = call.input("x").slice::<f32>()?;
+    let x = as_f32(&call.input("x"))?;
+    let x = &*x;
     let weight = as_f32(&call.input("weight"))?;
     let bias = call.optional("bias").map(|view| as_f32(&view)).transpose()?;
     let columns = weight.len();
@@ -156,8 +157,10 @@ impl Kernel for Backward<'_> {
 }
 
 fn backward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
-    let dy = call.input("dy").slice::<f32>()?;
-    let x = call.input("x").slice::<f32>()?;
+    let dy = as_f32(&call.input("dy"))?;
+    let dy = &*dy;
+    let x = as_f32(&call.input("x"))?;
+    let x = &*x;
     let weight = as_f32(&call.input("weight"))?;
     let mean = call.input("mean").slice::<f32>()?;
     let inverse = call.input("inverseStd").slice::<f32>()?;

@@ -1,6 +1,7 @@
 //! Ops that move elements: joins, slices, gathers, scatters, transposition.
 
 use super::embedding::{check_ids, scatter_add};
+use super::operand::as_f32;
 use super::pool::SharedMut;
 use super::storage::CpuStorage;
 use super::{CpuCall, CpuContext, CpuKernel, CpuView};
@@ -122,7 +123,7 @@ fn scatter_add_rows(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     let dim = output.spec.shape[1..].iter().product();
     // SAFETY: the output of this call.
     let total = unsafe { output.slice_mut::<f32>()? };
-    scatter_add(context, indices, call.input("x").slice()?, dim, 1.0, total, true);
+    scatter_add(context, indices, &as_f32(&call.input("x"))?, dim, 1.0, total, true);
     Ok(())
 }
 

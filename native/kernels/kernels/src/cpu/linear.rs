@@ -9,8 +9,8 @@ use crate::cpu::gemm::few_rows::{FEW_ROWS, Product, few_rows, few_rows_together}
 use crate::cpu::gemm::kernel::RowLayout;
 use crate::cpu::gemm::row_load::load_f32;
 use crate::cpu::gemm::skinny::{Order, skinny};
-use crate::cpu::gemm::{Elements, Factor, Gemm, Matrix, Operand, PackedRows, Start, Target, Term};
-use crate::cpu::gemm::{pack_rows, packed_words, product};
+use crate::cpu::gemm::{Elements, Factor, Gemm, Matrix, Operand, PackedRows, Results, Start, Target, Term};
+use crate::cpu::gemm::{pack_rows, packed_words, packs_factor, product};
 use crate::cpu::isa::Isa;
 use crate::cpu::pool::SharedMut;
 use std::cell::RefCell;
@@ -68,6 +68,13 @@ fn share_rows(gemm: &Gemm<'_>, rows: usize, work: &(dyn Fn(&Gemm<'_>, Range<usiz
     gemm.pool.run(shares, &|share| work(&alone, row(share)..row(share + 1)));
 }
 
+/// Whether results are rounded on their way from the registers: where tiles multiply and the branch's factor is part of its
+/// packed rows.
+fn rounds_inside(gemm: &Gemm<'_>, rows: usize, lora: Option<&LoraBranch<'_>>) -> bool {
+    let inside = |scale: f32| packs_factor(&gemm.kernel, &Operand::rows(Matrix::f32(&[], 0, 0)), scale);
+    gemm.kernel.layout == RowLayout::Tiles && rows > FEW_ROWS && lora.is_none_or(|lora| inside(lora.scale))
+}
+
 /// Computes y `[M, N]` from x `[M, K]` and W `[N, K]`; with a LoRA branch also xa = dropout(x)·Aᵀ
 /// `[M, R]`, which backward needs.
 ///
@@ -79,13 +86,18 @@ pub fn linear_forward(
     weight: &Matrix<'_>,
     bias: Option<&[f32]>,
     lora: Option<&LoraBranch<'_>>,
-    y: &mut [f32],
+    mut y: Results<'_>,
     xa: &mut [f32],
 ) {
     let (m, n) = (x.rows, weight.rows);
+    if matches!(y, Results::Bf16(_)) && !rounds_inside(gemm, m, lora) {
+        return y.unrounded(gemm.pool, gemm.kernel.isa, |sums| {
+            linear_forward(gemm, x, weight, bias, lora, Results::F32(sums), xa);
+        });
+    }
     let start = bias.map_or(Start::Overwrite, Start::Bias);
     let plain = matches!(x.elements, Elements::F32(_)) && x.stride == x.columns;
-    if m <= FEW_ROWS && plain && lora.is_none_or(|lora| lora.dropout == 0.0) {
+    if let (true, Results::F32(y)) = (m <= FEW_ROWS && plain && lora.is_none_or(|lora| lora.dropout == 0.0), &mut y) {
         let product = Product { weight: *weight, alpha: 1.0, start, c: y };
         let Some(lora) = lora else { return few_rows_together(gemm, x, &mut [product]) };
         let low_rank = Product { weight: lora.a, alpha: 1.0, start: Start::Overwrite, c: xa };
@@ -94,7 +106,7 @@ pub fn linear_forward(
     }
     if shares_rows(gemm, m, weight) && lora.is_none_or(|lora| lora.dropout == 0.0) {
         let rank = lora.map_or(0, |lora| lora.a.rows);
-        let (y, xa) = (SharedMut::new(y), SharedMut::new(xa));
+        let (y, xa) = (y.share(), SharedMut::new(xa));
         return share_rows(gemm, m, &|gemm, rows| {
             // SAFETY: shares are disjoint.
             let (y, xa) =
@@ -104,7 +116,7 @@ pub fn linear_forward(
     }
     let Some(lora) = lora else {
         let factor = Factor { left: Operand::rows(*x), right: Operand::rows(*weight), alpha: 1.0 };
-        return gemm.multiply(&[factor], start, y);
+        return gemm.multiply_into(&[factor], start, y);
     };
     let rank = lora.a.rows;
     let step = gemm.block_rows(x.columns + rank);
@@ -133,7 +145,7 @@ pub fn linear_forward(
                 Term { rows: &packed_x, columns: Operand::rows(*weight) },
                 Term { rows: &packed_xa, columns: Operand::rows(lora.b) },
             ];
-            let target = Target::new(&mut y[begin * n..end * n], rows, n);
+            let target = Target::of(y.range(begin * n, end * n), rows, n);
             product(&gemm.kernel, gemm.pool, &terms, start, &target);
         }
     });
@@ -157,7 +169,7 @@ pub fn linear_together(gemm: &Gemm<'_>, x: &Matrix<'_>, layers: &mut [Layer<'_>]
     let plain = matches!(x.elements, Elements::F32(_)) && x.stride == x.columns;
     if x.rows > FEW_ROWS || !plain {
         for Layer { weight, bias, y } in layers {
-            linear_forward(gemm, x, weight, *bias, None, y, &mut []);
+            linear_forward(gemm, x, weight, *bias, None, Results::F32(y), &mut []);
         }
         return;
     }
@@ -185,12 +197,18 @@ pub fn linear_input_gradient(
     dy: &Matrix<'_>,
     weight: &Matrix<'_>,
     lora: Option<&LoraBranch<'_>>,
-    dx: &mut [f32],
+    mut dx: Results<'_>,
     u: &mut [f32],
 ) {
+    let masks = lora.is_some_and(|lora| lora.dropout > 0.0);
+    if matches!(dx, Results::Bf16(_)) && (masks || !rounds_inside(gemm, dy.rows, lora)) {
+        return dx.unrounded(gemm.pool, gemm.kernel.isa, |sums| {
+            linear_input_gradient(gemm, dy, weight, lora, Results::F32(sums), u);
+        });
+    }
     if shares_rows(gemm, dy.rows, weight) && lora.is_none_or(|lora| lora.dropout == 0.0) {
         let (k, rank) = (weight.columns, lora.map_or(0, |lora| lora.a.rows));
-        let (dx, u) = (SharedMut::new(dx), SharedMut::new(u));
+        let (dx, u) = (dx.share(), SharedMut::new(u));
         return share_rows(gemm, dy.rows, &|gemm, rows| {
             // SAFETY: shares are disjoint.
             let (dx, u) =
@@ -200,10 +218,10 @@ pub fn linear_input_gradient(
     }
     let main = Factor { left: Operand::rows(*dy), right: Operand::columns(*weight), alpha: 1.0 };
     let Some(lora) = lora else {
-        return gemm.multiply(&[main], Start::Overwrite, dx);
+        return gemm.multiply_into(&[main], Start::Overwrite, dx);
     };
     let (m, k, rank) = (dy.rows, weight.columns, lora.a.rows);
-    if lora.dropout > 0.0 {
+    if let (true, Results::F32(dx)) = (masks, &mut dx) {
         upstream(gemm, dy, lora, u);
         let u = Matrix::f32(u, m, rank);
         let low_rank = Factor { left: Operand::rows(u), right: Operand::columns(lora.a), alpha: lora.scale };
@@ -227,7 +245,7 @@ pub fn linear_input_gradient(
                 Term { rows: &packed_dy, columns: Operand::columns(*weight) },
                 Term { rows: &packed_u, columns: Operand::columns(lora.a) },
             ];
-            let target = Target::new(&mut dx[begin * k..end * k], rows, k);
+            let target = Target::of(dx.range(begin * k, end * k), rows, k);
             product(&gemm.kernel, gemm.pool, &terms, Start::Overwrite, &target);
         }
     });

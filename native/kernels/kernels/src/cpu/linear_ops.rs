@@ -1,6 +1,6 @@
 //! The ops of `linear` on the CPU: operands of a call to slices and matrices.
 
-use crate::cpu::gemm::{ComputeDtype, Elements, Gemm, Matrix};
+use crate::cpu::gemm::{ComputeDtype, Elements, Gemm, Matrix, Results};
 use crate::cpu::linear::{
     Layer, LoraBranch, linear_bias_gradient, linear_forward, linear_input_gradient, linear_lora_gradient,
     linear_together, linear_weight_gradient, upstream,
@@ -73,19 +73,23 @@ fn output<'a>(call: &CpuCall<'a>, index: usize) -> Result<&'a mut [f32]> {
     }
 }
 
+fn results<'a>(call: &CpuCall<'a>) -> Result<Results<'a>> {
+    let view = &call.outputs[0];
+    // SAFETY: the first output of the running call; taken once.
+    unsafe {
+        Ok(if view.spec.dtype == DType::BF16 {
+            Results::Bf16(view.slice_mut()?)
+        } else {
+            Results::F32(view.slice_mut()?)
+        })
+    }
+}
+
 fn linear(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     let bias = call.optional("bias").map(|view| as_f32(&view)).transpose()?;
     let (x, weight) = (matrix(&call.input("x"))?, matrix(&call.input("weight"))?);
     let lora = lora(call)?;
-    linear_forward(
-        &gemm(context, call),
-        &x,
-        &weight,
-        bias.as_deref(),
-        lora.as_ref(),
-        output(call, 0)?,
-        output(call, 1)?,
-    );
+    linear_forward(&gemm(context, call), &x, &weight, bias.as_deref(), lora.as_ref(), results(call)?, output(call, 1)?);
     Ok(())
 }
 
@@ -108,7 +112,7 @@ fn together(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
 fn input_gradient(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     let (dy, weight) = (matrix(&call.input("dy"))?, matrix(&call.input("weight"))?);
     let lora = lora(call)?;
-    linear_input_gradient(&gemm(context, call), &dy, &weight, lora.as_ref(), output(call, 0)?, output(call, 1)?);
+    linear_input_gradient(&gemm(context, call), &dy, &weight, lora.as_ref(), results(call)?, output(call, 1)?);
     Ok(())
 }
 

@@ -3,10 +3,13 @@
 use super::isa::Isa;
 use super::operand::as_f32;
 use super::pool::SharedMut;
-use super::simd::span::{get, put};
+use super::simd::span::{Stored, get, put};
 use super::simd::{Kernel, Simd, dispatch};
-use super::{CpuCall, CpuContext, CpuKernel};
+use super::storage::Element;
+use super::{CpuCall, CpuContext, CpuKernel, CpuView};
+use crate::dtype::DType;
 use crate::error::Result;
+use half::bf16;
 
 /// Kernels of this file.
 pub const KERNELS: &[(&str, CpuKernel)] = &[("rmsNorm", forward), ("rmsNormBackward", backward)];
@@ -22,19 +25,19 @@ pub fn rows_per_part(rows: usize) -> usize {
     rows.div_ceil(PARTS).max(16)
 }
 
-struct Forward<'a> {
+struct Forward<'a, X, Y> {
     columns: usize,
     epsilon: f32,
     weight: &'a [f32],
     weight_offset: f32,
-    x: &'a [f32],
+    x: &'a [X],
     residual: Option<&'a [f32]>,
-    y: &'a mut [f32],
+    y: &'a mut [Y],
     inverse: &'a mut [f32],
     sum: Option<&'a mut [f32]>,
 }
 
-impl Kernel for Forward<'_> {
+impl<X: Stored, Y: Stored> Kernel for Forward<'_, X, Y> {
     type Output = ();
 
     #[inline(always)]
@@ -58,12 +61,16 @@ impl Kernel for Forward<'_> {
             self.inverse[row] = inverse;
             let scale = s.splat(inverse);
             let offset = s.splat(self.weight_offset);
-            let source = self.sum.as_deref().unwrap_or(self.x);
+            let sum = self.sum.as_deref();
             let mut at = 0;
             while at < columns {
                 let count = (columns - at).min(S::LANES);
                 let w = s.add(get(s, self.weight, at, count), offset);
-                let v = s.mul(get(s, source, base + at, count), scale);
+                let v = match sum {
+                    Some(sum) => get(s, sum, base + at, count),
+                    None => get(s, self.x, base + at, count),
+                };
+                let v = s.mul(v, scale);
                 put(s, self.y, base + at, count, s.mul(v, w));
                 at += S::LANES;
             }
@@ -82,13 +89,23 @@ pub fn norm_rows(isa: Isa, x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32
 }
 
 fn forward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
-    let x = call.input("x").slice::<f32>()?;
+    match (call.input("x").spec.dtype, call.outputs[0].spec.dtype) {
+        (DType::BF16, DType::BF16) => forward_stored::<bf16, bf16>(context, call),
+        (DType::BF16, _) => forward_stored::<bf16, f32>(context, call),
+        (_, DType::BF16) => forward_stored::<f32, bf16>(context, call),
+        _ => forward_stored::<f32, f32>(context, call),
+    }
+}
+
+fn forward_stored<X: Stored + Element, Y: Stored + Element>(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
+    let x = call.input("x").slice::<X>()?;
     let weight = as_f32(&call.input("weight"))?;
-    let residual = call.optional("residual").map(|view| view.slice::<f32>()).transpose()?;
+    let residual = call.optional("residual").map(|view| as_f32(&view)).transpose()?;
+    let residual = residual.as_deref();
     let (columns, epsilon) = (weight.len(), call.attributes.float("epsilon"));
     let weight_offset = call.attributes.float("weightOffset");
     // SAFETY: distinct outputs of this call.
-    let (y, inverse) = unsafe { (call.outputs[0].slice_mut::<f32>()?, call.outputs[1].slice_mut::<f32>()?) };
+    let (y, inverse) = unsafe { (call.outputs[0].slice_mut::<Y>()?, call.outputs[1].slice_mut::<f32>()?) };
     let rows = inverse.len();
     let (y, inverse) = (SharedMut::new(y), SharedMut::new(inverse));
     // SAFETY: as above.
@@ -114,19 +131,19 @@ fn forward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     Ok(())
 }
 
-struct Backward<'a> {
+struct Backward<'a, Y, X, D> {
     columns: usize,
     weight: &'a [f32],
     weight_offset: f32,
-    dy: &'a [f32],
-    x: &'a [f32],
+    dy: &'a [Y],
+    x: &'a [X],
     inverse: &'a [f32],
     residual: Option<&'a [f32]>,
-    dx: &'a mut [f32],
+    dx: &'a mut [D],
     dw: Option<&'a mut [f32]>,
 }
 
-impl Kernel for Backward<'_> {
+impl<Y: Stored, X: Stored, D: Stored> Kernel for Backward<'_, Y, X, D> {
     type Output = ();
 
     #[inline(always)]
@@ -173,15 +190,35 @@ impl Kernel for Backward<'_> {
 }
 
 fn backward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
-    let dy = call.input("dy").slice::<f32>()?;
-    let x = call.input("x").slice::<f32>()?;
+    let is_stored = |view: CpuView<'_>| view.spec.dtype == DType::BF16;
+    match (is_stored(call.input("dy")), is_stored(call.input("x")), is_stored(call.outputs[0])) {
+        (false, false, false) => backward_stored::<f32, f32, f32>(context, call),
+        (false, false, true) => backward_stored::<f32, f32, bf16>(context, call),
+        (false, true, false) => backward_stored::<f32, bf16, f32>(context, call),
+        (false, true, true) => backward_stored::<f32, bf16, bf16>(context, call),
+        (true, false, false) => backward_stored::<bf16, f32, f32>(context, call),
+        (true, false, true) => backward_stored::<bf16, f32, bf16>(context, call),
+        (true, true, false) => backward_stored::<bf16, bf16, f32>(context, call),
+        (true, true, true) => backward_stored::<bf16, bf16, bf16>(context, call),
+    }
+}
+
+fn backward_stored<Y, X, D>(context: &CpuContext, call: &CpuCall<'_>) -> Result<()>
+where
+    Y: Stored + Element,
+    X: Stored + Element,
+    D: Stored + Element,
+{
+    let dy = call.input("dy").slice::<Y>()?;
+    let x = call.input("x").slice::<X>()?;
     let weight = as_f32(&call.input("weight"))?;
     let inverse = call.input("inverseRms").slice::<f32>()?;
-    let residual = call.optional("residualGradient").map(|view| view.slice::<f32>()).transpose()?;
+    let residual = call.optional("residualGradient").map(|view| as_f32(&view)).transpose()?;
+    let residual = residual.as_deref();
     let (columns, rows) = (weight.len(), inverse.len());
     let weight_offset = call.attributes.float("weightOffset");
     // SAFETY: distinct outputs of this call.
-    let dx = SharedMut::new(unsafe { call.outputs[0].slice_mut::<f32>()? });
+    let dx = SharedMut::new(unsafe { call.outputs[0].slice_mut::<D>()? });
     // SAFETY: as above.
     let dw = call.outputs.get(1).map(|view| unsafe { view.slice_mut::<f32>() }).transpose()?;
     let per_part = if dw.is_some() { rows_per_part(rows) } else { (CHUNK / columns.max(1)).max(1) };

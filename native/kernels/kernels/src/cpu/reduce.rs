@@ -1,5 +1,6 @@
 //! Reductions and softmax. Partitions are fixed by the shape, partial sums are joined in order in f64.
 
+use super::operand::as_f32;
 use super::pool::SharedMut;
 use super::simd::math::{exp, log};
 use super::simd::span::{get, put};
@@ -91,7 +92,8 @@ fn combine_max(values: impl Iterator<Item = f32>) -> f32 {
 
 fn reduce(context: &CpuContext, call: &CpuCall<'_>, reduction: Reduction) -> Result<()> {
     let view = call.input("x");
-    let x = view.slice::<f32>()?;
+    let x = as_f32(&view)?;
+    let x = &*x;
     // SAFETY: the output of this call.
     let y = unsafe { call.outputs[0].slice_mut::<f32>()? };
     match Over::of(&call.attributes)? {
@@ -156,7 +158,8 @@ fn sum_rows(context: &CpuContext, x: &[f32], y: &mut [f32]) {
 
 fn sum_to(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     let (view, output) = (call.input("x"), call.outputs[0]);
-    let x = view.slice::<f32>()?;
+    let x = as_f32(&view)?;
+    let x = &*x;
     // SAFETY: the output of this call.
     let y = unsafe { output.slice_mut::<f32>()? };
     match Broadcast::of(&output.spec.shape, &view.spec.shape) {
@@ -185,7 +188,8 @@ pub fn argmax_of(row: &[f32]) -> usize {
 
 fn argmax(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     let view = call.input("x");
-    let (x, columns) = (view.slice::<f32>()?, view.spec.last());
+    let (x, columns) = (as_f32(&view)?, view.spec.last());
+    let x = &*x;
     // SAFETY: the output of this call.
     let y = SharedMut::new(unsafe { call.outputs[0].slice_mut::<i32>()? });
     context.pool.for_chunks(view.spec.rows(), (CHUNK / columns.max(1)).max(1), &|first, last| {
@@ -244,7 +248,8 @@ impl Kernel for SoftmaxRow<'_> {
 
 fn softmax(context: &CpuContext, call: &CpuCall<'_>, logarithm: bool) -> Result<()> {
     let view = call.input("x");
-    let (x, columns) = (view.slice::<f32>()?, view.spec.last());
+    let (x, columns) = (as_f32(&view)?, view.spec.last());
+    let x = &*x;
     // SAFETY: the output of this call.
     let y = SharedMut::new(unsafe { call.outputs[0].slice_mut::<f32>()? });
     context.pool.for_chunks(view.spec.rows(), (CHUNK / columns.max(1)).max(1), &|first, last| {
@@ -294,7 +299,8 @@ impl Kernel for SoftmaxRowBackward<'_> {
 
 fn softmax_backward(context: &CpuContext, call: &CpuCall<'_>, logarithm: bool) -> Result<()> {
     let view = call.input("y");
-    let (y, dy, columns) = (view.slice::<f32>()?, call.input("dy").slice::<f32>()?, view.spec.last());
+    let (y, dy, columns) = (as_f32(&view)?, as_f32(&call.input("dy"))?, view.spec.last());
+    let (y, dy) = (&*y, &*dy);
     // SAFETY: the output of this call.
     let dx = SharedMut::new(unsafe { call.outputs[0].slice_mut::<f32>()? });
     context.pool.for_chunks(view.spec.rows(), (CHUNK / columns.max(1)).max(1), &|first, last| {

@@ -3,26 +3,29 @@
 use super::isa::Isa;
 use super::operand::as_f32;
 use super::pool::{Pool, SharedMut};
-use super::simd::span::{get, put};
+use super::simd::span::{Stored, get, put};
 use super::simd::{Kernel, Simd, dispatch};
+use super::storage::Element;
 use super::{CpuCall, CpuContext, CpuKernel};
+use crate::dtype::DType;
 use crate::error::Result;
+use half::bf16;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Kernels of this file.
 pub const KERNELS: &[(&str, CpuKernel)] = &[("rope", rope)];
 
-struct Rotate<'a> {
+struct Rotate<'a, T> {
     heads: usize,
     dim: usize,
     inverse: bool,
-    x: &'a [f32],
-    y: &'a mut [f32],
+    x: &'a [T],
+    y: &'a mut [T],
     cosine: &'a [f32],
     sine: &'a [f32],
 }
 
-impl Kernel for Rotate<'_> {
+impl<T: Stored> Kernel for Rotate<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -114,21 +117,28 @@ impl Table {
 }
 
 /// Rotates the heads of one token, of extent `dim`, by its angles from [`Table::angles`], or back where `inverse`.
-pub fn rotate(isa: Isa, x: &[f32], dim: usize, (cosine, sine): (&[f32], &[f32]), inverse: bool, y: &mut [f32]) {
+pub fn rotate<T: Stored>(isa: Isa, x: &[T], dim: usize, (cosine, sine): (&[f32], &[f32]), inverse: bool, y: &mut [T]) {
     dispatch(isa, Rotate { heads: x.len() / dim, dim, inverse, x, y, cosine, sine });
 }
 
 /// y = rotation of x by ±position·frequency.
 fn rope(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
+    match call.input("x").spec.dtype {
+        DType::BF16 => rope_stored::<bf16>(context, call),
+        _ => rope_stored::<f32>(context, call),
+    }
+}
+
+fn rope_stored<T: Stored + Element>(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     let view = call.input("x");
     let (heads, dim) = (view.spec.shape[1], view.spec.shape[2]);
-    let x = view.slice::<f32>()?;
+    let x = view.slice::<T>()?;
     let positions = call.input("positions").slice::<i32>()?;
     let frequencies = as_f32(&call.input("inverseFrequencies"))?;
     let table = Table::of(context.pool, positions, &frequencies, call.attributes.number("attentionScale"));
     let inverse = call.attributes.flag("inverse");
     // SAFETY: the output of this call.
-    let y = SharedMut::new(unsafe { call.outputs[0].slice_mut::<f32>()? });
+    let y = SharedMut::new(unsafe { call.outputs[0].slice_mut::<T>()? });
     let row = heads * dim;
     context.pool.for_chunks(positions.len(), (16_384 / row.max(1)).max(1), &|first, last| {
         for token in first..last {

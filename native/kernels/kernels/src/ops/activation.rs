@@ -92,19 +92,19 @@ fn infer_two(call: &InferCall<'_>) -> Result<Inferred> {
     infer(call, 2)
 }
 
-/// All inputs f32 and of one shape; `outputs` of the same.
+/// All inputs of one shape; `outputs` of the same, stored in bfloat16 where all inputs are.
 fn infer(call: &InferCall<'_>, outputs: usize) -> Result<Inferred> {
     let inputs = call.attributes.op.inputs;
     let shape = &call.input(inputs[0].name).shape;
+    let mut dtype = DType::BF16;
     for each in inputs {
-        call.typed(each.name, DType::F32)?;
+        if call.stored(each.name)?.dtype == DType::F32 {
+            dtype = DType::F32;
+        }
         call.expect_shape(each.name, shape)?;
     }
     let elements: usize = shape.iter().product();
-    Ok(Inferred {
-        outputs: vec![TensorSpec::f32(shape.clone()); outputs],
-        workspace_bytes: 0,
-        flops: elements as u64 * Activation::FLOPS,
-        bytes: (4 * elements * (inputs.len() + outputs)) as u64,
-    })
+    let outputs = vec![TensorSpec::new(dtype, shape.clone()); outputs];
+    let bytes = call.moved_bytes(&outputs)?;
+    Ok(Inferred { outputs, workspace_bytes: 0, flops: elements as u64 * Activation::FLOPS, bytes })
 }

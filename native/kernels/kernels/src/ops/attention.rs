@@ -7,7 +7,7 @@ use crate::shape::TensorSpec;
 
 /// Declarations of this file.
 pub const OPS: &[OpDeclaration] = &[
-    // x [T, H, D]; positions i32 [T]; inverseFrequencies [R/2] turns the first R ≤ D elements of a
+    // x [T, H, D], float32 or bfloat16, and so is y; positions i32 [T]; inverseFrequencies [R/2] turns the first R ≤ D elements of a
     // head, half-split. `inverse` rotates back: the gradient.
     OpDeclaration {
         name: "rope",
@@ -112,7 +112,7 @@ fn rank(call: &InferCall<'_>, name: &str, rank: usize) -> Result<()> {
 }
 
 fn rope(call: &InferCall<'_>) -> Result<Inferred> {
-    let x = call.typed("x", DType::F32)?;
+    let x = call.stored("x")?;
     rank(call, "x", 3)?;
     call.typed("positions", DType::I32)?;
     call.expect_shape("positions", &[x.shape[0]])?;
@@ -129,7 +129,9 @@ fn rope(call: &InferCall<'_>) -> Result<Inferred> {
         ));
     }
     let elements = x.elements() as u64;
-    Ok(Inferred { outputs: vec![x.clone()], workspace_bytes: 0, flops: 3 * elements, bytes: 8 * elements })
+    let outputs = vec![x.clone()];
+    let bytes = call.moved_bytes(&outputs)?;
+    Ok(Inferred { outputs, workspace_bytes: 0, flops: 3 * elements, bytes })
 }
 
 /// Checks q [T, H, D] against KV heads of extent D.

@@ -114,6 +114,41 @@ impl<'a> InferCall<'a> {
         Ok(spec)
     }
 
+    /// A required activation: float32, or stored in bfloat16.
+    ///
+    /// # Errors
+    /// `ERR_DTYPE_MISMATCH`.
+    pub fn stored(&self, name: &str) -> Result<&'a TensorSpec> {
+        let spec = self.input(name);
+        if !matches!(spec.dtype, DType::F32 | DType::BF16) {
+            return Err(KernelError::dtype(self.name(), format!("{name} must be float32 or bfloat16, got {spec}")));
+        }
+        Ok(spec)
+    }
+
+    /// What an op stores its results in that keeps the dtype of its operands: bfloat16 where all of them are.
+    pub fn stored_alike(&self, names: &[&str]) -> DType {
+        let is_rounded = names.iter().all(|name| self.input(name).dtype == DType::BF16);
+        if is_rounded { DType::BF16 } else { DType::F32 }
+    }
+
+    /// What attribute `outputBfloat16` asks a result to be stored in.
+    pub fn asked_output(&self) -> DType {
+        if self.attributes.flag("outputBfloat16") { DType::BF16 } else { DType::F32 }
+    }
+
+    /// Bytes that one pass over all inputs and `outputs` moves.
+    ///
+    /// # Errors
+    /// `ERR_SHAPE_MISMATCH` for a tensor whose bytes cannot be counted.
+    pub fn moved_bytes(&self, outputs: &[TensorSpec]) -> Result<u64> {
+        let mut bytes = 0;
+        for spec in self.inputs.iter().flatten().copied().chain(outputs) {
+            bytes += spec.bytes()? as u64;
+        }
+        Ok(bytes)
+    }
+
     /// A required dense floating-point input.
     ///
     /// # Errors

@@ -49,7 +49,7 @@ const fn op(
     OpDeclaration { name, inputs, variadic: &[], attributes, rest: None, outputs: &["y"], mutates: &[], infer }
 }
 
-/// Declarations of this file.
+/// Declarations of this file. Operands are float32 or bfloat16, results float32; `addScaled` keeps the dtype of y.
 pub const OPS: &[OpDeclaration] = &[
     op("add", A_B, &[], broadcast),
     op("sub", A_B, &[], broadcast),
@@ -92,13 +92,13 @@ pub const OPS: &[OpDeclaration] = &[
     OpDeclaration { rest: Some("shape"), ..op("fill", &[], &[required("value"), attribute("dtype", 0.0)], fill) },
 ];
 
-/// The f32 inputs' common output shape.
+/// The inputs' common output shape; the result is float32.
 fn broadcast(call: &InferCall<'_>) -> Result<Inferred> {
     let inputs = call.attributes.op.inputs;
     let mut output: &[usize] = &[];
     let mut largest = 0;
     for each in inputs {
-        let spec = call.typed(each.name, DType::F32)?;
+        let spec = call.stored(each.name)?;
         if spec.elements() > largest || (spec.elements() == largest && spec.shape.len() > output.len()) {
             (largest, output) = (spec.elements(), &spec.shape);
         }
@@ -115,37 +115,36 @@ fn broadcast(call: &InferCall<'_>) -> Result<Inferred> {
             ));
         }
     }
-    let bytes: usize = inputs.iter().map(|each| 4 * call.input(each.name).elements()).sum();
-    Ok(Inferred {
-        outputs: vec![TensorSpec::f32(output)],
-        workspace_bytes: 0,
-        flops: largest as u64,
-        bytes: (bytes + 4 * largest) as u64,
-    })
+    let outputs = vec![TensorSpec::f32(output)];
+    let bytes = call.moved_bytes(&outputs)?;
+    Ok(Inferred { outputs, workspace_bytes: 0, flops: largest as u64, bytes })
 }
 
 fn unary(call: &InferCall<'_>) -> Result<Inferred> {
-    let x = call.typed("x", DType::F32)?;
-    let elements = x.elements() as u64;
-    Ok(Inferred { outputs: vec![x.clone()], workspace_bytes: 0, flops: elements, bytes: 8 * elements })
+    let x = call.stored("x")?;
+    let outputs = vec![TensorSpec::f32(x.shape.clone())];
+    let bytes = call.moved_bytes(&outputs)?;
+    Ok(Inferred { outputs, workspace_bytes: 0, flops: x.elements() as u64, bytes })
 }
 
 fn dropout(call: &InferCall<'_>) -> Result<Inferred> {
-    let x = call.typed(call.attributes.op.inputs[0].name, DType::F32)?;
+    let x = call.stored(call.attributes.op.inputs[0].name)?;
     let p = call.attributes.number("p");
     if !(0.0..1.0).contains(&p) {
         return Err(KernelError::argument(call.name(), format!("p must be in 0..1 (1 excluded), got {p}")));
     }
-    let elements = x.elements() as u64;
-    Ok(Inferred { outputs: vec![x.clone()], workspace_bytes: 0, flops: elements, bytes: 8 * elements })
+    let outputs = vec![TensorSpec::f32(x.shape.clone())];
+    let bytes = call.moved_bytes(&outputs)?;
+    Ok(Inferred { outputs, workspace_bytes: 0, flops: x.elements() as u64, bytes })
 }
 
 fn add_scaled(call: &InferCall<'_>) -> Result<Inferred> {
-    let y = call.typed("y", DType::F32)?;
-    call.typed("x", DType::F32)?;
+    let y = call.stored("y")?;
+    call.stored("x")?;
     call.expect_shape("x", &y.shape)?;
-    let elements = y.elements() as u64;
-    Ok(Inferred { outputs: vec![], workspace_bytes: 0, flops: 2 * elements, bytes: 12 * elements })
+    // y is read and written.
+    let bytes = call.moved_bytes(std::slice::from_ref(y))?;
+    Ok(Inferred { outputs: vec![], workspace_bytes: 0, flops: 2 * y.elements() as u64, bytes })
 }
 
 /// The plain dtype that attribute `dtype` asks for.

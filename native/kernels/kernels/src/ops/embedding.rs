@@ -59,7 +59,7 @@ fn embedding(call: &InferCall<'_>) -> Result<Inferred> {
 
 fn embedding_backward(call: &InferCall<'_>) -> Result<Inferred> {
     let tokens = ids(call)?;
-    let dy = call.typed("dy", DType::F32)?;
+    let dy = call.stored("dy")?;
     if dy.shape.len() != 2 {
         return Err(KernelError::shape("embeddingBackward", format!("dy must be [T, D], got {dy}")));
     }

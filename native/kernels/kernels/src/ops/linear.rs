@@ -14,7 +14,8 @@ use crate::shape::TensorSpec;
 /// Shapes: x `[.., K]`, weight `[N, K]` (float32, bfloat16, float16, nf4 or fp4), bias `[N]`, loraA
 /// `[R, K]`, loraB `[N, R]`, y and dy `[.., N]`, xa and u `[.., R]`. `scale` multiplies the LoRA branch;
 /// `dropout` is the probability of zeroing an element of its input, drawn from (`seed`, element index);
-/// `bfloat16` rounds the inputs of all products to bfloat16, sums stay float32.
+/// `bfloat16` rounds the inputs of all products to bfloat16, sums stay float32. x and dy are float32 or bfloat16; y and
+/// dx are rounded and stored as bfloat16 where `outputBfloat16` asks for it, all other results are float32.
 pub const OPS: &[OpDeclaration] = &[
     // y = x·Wᵀ + bias + scale·xa·loraBᵀ with xa = dropout(x)·loraAᵀ; xa is returned with a branch only.
     OpDeclaration {
@@ -26,6 +27,7 @@ pub const OPS: &[OpDeclaration] = &[
             attribute("dropout", 0.0),
             attribute("seed", 0.0),
             attribute("bfloat16", 0.0),
+            attribute("outputBfloat16", 0.0),
         ],
         rest: None,
         outputs: &["y", "xa"],
@@ -61,6 +63,7 @@ pub const OPS: &[OpDeclaration] = &[
             attribute("dropout", 0.0),
             attribute("seed", 0.0),
             attribute("bfloat16", 0.0),
+            attribute("outputBfloat16", 0.0),
         ],
         rest: None,
         outputs: &["dx", "u"],
@@ -107,9 +110,9 @@ pub const OPS: &[OpDeclaration] = &[
     },
 ];
 
-/// The rows of an activation `[.., D]`, f32.
+/// The rows of an activation `[.., D]`, float32 or bfloat16.
 pub(super) fn activation(call: &InferCall<'_>, name: &str) -> Result<(usize, usize)> {
-    let spec = call.typed(name, DType::F32)?;
+    let spec = call.stored(name)?;
     if spec.shape.is_empty() {
         return Err(KernelError::shape(call.name(), format!("{name} needs at least one dimension, got {spec}")));
     }
@@ -154,10 +157,10 @@ fn rank(call: &InferCall<'_>, n: usize, k: usize) -> Result<Option<usize>> {
     }
 }
 
-fn with_last(spec: &TensorSpec, last: usize) -> TensorSpec {
+fn with_last(dtype: DType, spec: &TensorSpec, last: usize) -> TensorSpec {
     let mut shape = spec.shape.clone();
     *shape.last_mut().expect("activations have a dimension") = last;
-    TensorSpec::f32(shape)
+    TensorSpec::new(dtype, shape)
 }
 
 fn expect_columns(call: &InferCall<'_>, name: &str, found: usize, expected: usize) -> Result<()> {
@@ -170,12 +173,9 @@ fn expect_columns(call: &InferCall<'_>, name: &str, found: usize, expected: usiz
     ))
 }
 
-fn bytes_of(call: &InferCall<'_>, outputs: &[TensorSpec]) -> Result<u64> {
-    let mut bytes = 0;
-    for spec in call.inputs.iter().flatten().copied().chain(outputs) {
-        bytes += spec.bytes()? as u64;
-    }
-    Ok(bytes)
+/// Bytes of the sums of a result before they are rounded, where a device cannot round them on their way.
+fn unrounded_bytes(call: &InferCall<'_>, rows: usize, columns: usize) -> usize {
+    if call.asked_output() == DType::BF16 { 4 * rows * columns } else { 0 }
 }
 
 fn products(parts: &[(usize, usize, usize)]) -> u64 {
@@ -191,17 +191,17 @@ fn linear(call: &InferCall<'_>) -> Result<Inferred> {
         call.expect_shape("bias", &[n])?;
     }
     let rank = rank(call, n, k)?;
-    let mut outputs = vec![with_last(call.input("x"), n)];
-    let mut workspace_bytes = packed_bytes_bound(m, k + rank.unwrap_or(0));
+    let mut outputs = vec![with_last(call.asked_output(), call.input("x"), n)];
+    let mut workspace_bytes = packed_bytes_bound(m, k + rank.unwrap_or(0)) + unrounded_bytes(call, m, n);
     let mut flops = products(&[(m, n, k)]);
     if let Some(rank) = rank {
-        outputs.push(with_last(call.input("x"), rank));
+        outputs.push(with_last(DType::F32, call.input("x"), rank));
         flops += products(&[(m, rank, k), (m, n, rank)]);
         if call.attributes.number("dropout") > 0.0 {
             workspace_bytes += packed_bytes_bound(m, k);
         }
     }
-    let bytes = bytes_of(call, &outputs)?;
+    let bytes = call.moved_bytes(&outputs)?;
     Ok(Inferred { outputs, workspace_bytes, flops, bytes })
 }
 
@@ -219,10 +219,10 @@ fn together(call: &InferCall<'_>) -> Result<Inferred> {
             call.float(bias)?;
             call.expect_shape(bias, &[n])?;
         }
-        outputs.push(with_last(call.input("x"), n));
+        outputs.push(with_last(DType::F32, call.input("x"), n));
         flops += products(&[(m, n, k)]);
     }
-    let bytes = bytes_of(call, &outputs)?;
+    let bytes = call.moved_bytes(&outputs)?;
     Ok(Inferred { outputs, workspace_bytes: packed_bytes_bound(m, columns), flops, bytes })
 }
 
@@ -231,14 +231,14 @@ fn input_gradient(call: &InferCall<'_>) -> Result<Inferred> {
     let (n, k) = weight(call, "weight")?;
     expect_columns(call, "dy", columns, n)?;
     let rank = rank(call, n, k)?;
-    let mut outputs = vec![with_last(call.input("dy"), k)];
+    let mut outputs = vec![with_last(call.asked_output(), call.input("dy"), k)];
     let mut flops = products(&[(m, k, n)]);
     if let Some(rank) = rank {
-        outputs.push(with_last(call.input("dy"), rank));
+        outputs.push(with_last(DType::F32, call.input("dy"), rank));
         flops += products(&[(m, rank, n), (m, k, rank)]);
     }
-    let workspace_bytes = packed_bytes_bound(m, n + rank.unwrap_or(0));
-    let bytes = bytes_of(call, &outputs)?;
+    let workspace_bytes = packed_bytes_bound(m, n + rank.unwrap_or(0)) + unrounded_bytes(call, m, k);
+    let bytes = call.moved_bytes(&outputs)?;
     Ok(Inferred { outputs, workspace_bytes, flops, bytes })
 }
 
@@ -269,7 +269,7 @@ fn lora_gradient(call: &InferCall<'_>) -> Result<Inferred> {
         workspace_bytes += 4 * m * k;
     }
     let outputs = vec![TensorSpec::f32([rank, k]), TensorSpec::f32([n, rank])];
-    let bytes = bytes_of(call, &outputs)?;
+    let bytes = call.moved_bytes(&outputs)?;
     Ok(Inferred { outputs, workspace_bytes, flops, bytes })
 }
 
@@ -280,13 +280,13 @@ fn weight_gradient(call: &InferCall<'_>) -> Result<Inferred> {
         return Err(KernelError::shape(call.name(), format!("dy has {m} rows and x {rows}")));
     }
     let outputs = vec![TensorSpec::f32([n, k])];
-    let bytes = bytes_of(call, &outputs)?;
+    let bytes = call.moved_bytes(&outputs)?;
     Ok(Inferred { outputs, workspace_bytes: packed_bytes_bound(n, m), flops: products(&[(n, k, m)]), bytes })
 }
 
 fn bias_gradient(call: &InferCall<'_>) -> Result<Inferred> {
     let (m, n) = activation(call, "dy")?;
     let outputs = vec![TensorSpec::f32([n])];
-    let bytes = bytes_of(call, &outputs)?;
+    let bytes = call.moved_bytes(&outputs)?;
     Ok(Inferred { outputs, workspace_bytes: 0, flops: (m * n) as u64, bytes })
 }

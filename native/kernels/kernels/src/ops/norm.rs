@@ -7,23 +7,25 @@ use crate::shape::TensorSpec;
 
 /// Declarations of this file.
 pub const OPS: &[OpDeclaration] = &[
-    // s = x (+ residual); y = s·inverseRms·(weight + weightOffset).
+    // s = x (+ residual); y = s·inverseRms·(weight + weightOffset). x is float32 or bfloat16; y is what
+    // `outputBfloat16` asks for, s float32.
     OpDeclaration {
         name: "rmsNorm",
         inputs: &[input("x"), input("weight"), optional("residual")],
         variadic: &[],
-        attributes: &[attribute("epsilon", 1e-6), attribute("weightOffset", 0.0)],
+        attributes: &[attribute("epsilon", 1e-6), attribute("weightOffset", 0.0), attribute("outputBfloat16", 0.0)],
         rest: None,
         outputs: &["y", "inverseRms", "sum"],
         mutates: &[],
         infer: rms_norm,
     },
-    // x is what was normalised (the sum, with a residual); residualGradient is added to dx.
+    // x is what was normalised (the sum, with a residual); residualGradient is added to dx. dy and x are float32 or
+    // bfloat16; dx is what `outputBfloat16` asks for.
     OpDeclaration {
         name: "rmsNormBackward",
         inputs: &[input("dy"), input("x"), input("weight"), input("inverseRms"), optional("residualGradient")],
         variadic: &[],
-        attributes: &[attribute("needWeight", 1.0), attribute("weightOffset", 0.0)],
+        attributes: &[attribute("needWeight", 1.0), attribute("weightOffset", 0.0), attribute("outputBfloat16", 0.0)],
         rest: None,
         outputs: &["dx", "dWeight"],
         mutates: &[],
@@ -53,7 +55,7 @@ pub const OPS: &[OpDeclaration] = &[
 
 /// Checks x [.., D] f32 and weight [D]; returns (rows, D).
 fn rows(call: &InferCall<'_>) -> Result<(usize, usize)> {
-    let x = call.typed("x", DType::F32)?;
+    let x = call.stored("x")?;
     if x.shape.is_empty() || x.last() == 0 {
         return Err(KernelError::shape(call.name(), format!("x needs a last dimension of at least 1, got {x}")));
     }
@@ -64,7 +66,7 @@ fn rows(call: &InferCall<'_>) -> Result<(usize, usize)> {
 
 fn same(call: &InferCall<'_>, names: &[&str], shape: &[usize]) -> Result<()> {
     for name in names {
-        call.typed(name, DType::F32)?;
+        call.stored(name)?;
         call.expect_shape(name, shape)?;
     }
     Ok(())
@@ -79,34 +81,32 @@ fn partial_bytes(rows: usize, columns: usize, tensors: usize) -> usize {
 fn rms_norm(call: &InferCall<'_>) -> Result<Inferred> {
     let (rows, columns) = rows(call)?;
     let shape = call.input("x").shape.clone();
-    let mut outputs = vec![TensorSpec::f32(shape.clone()), TensorSpec::f32([rows])];
+    let mut outputs = vec![TensorSpec::new(call.asked_output(), shape.clone()), TensorSpec::f32([rows])];
     if call.optional("residual").is_some() {
         same(call, &["residual"], &shape)?;
         outputs.push(TensorSpec::f32(shape));
     }
-    let passes = if outputs.len() == 3 { 4 } else { 2 };
-    let elements = rows * columns;
-    Ok(Inferred { outputs, workspace_bytes: 0, flops: 4 * elements as u64, bytes: (4 * passes * elements) as u64 })
+    let bytes = call.moved_bytes(&outputs)?;
+    Ok(Inferred { outputs, workspace_bytes: 0, flops: 4 * (rows * columns) as u64, bytes })
 }
 
 fn rms_norm_backward(call: &InferCall<'_>) -> Result<Inferred> {
     let (rows, columns) = rows(call)?;
     let shape = call.input("x").shape.clone();
     same(call, &["dy"], &shape)?;
-    same(call, &["inverseRms"], &[rows])?;
-    let residual = call.optional("residualGradient").is_some();
-    if residual {
+    call.typed("inverseRms", DType::F32)?;
+    call.expect_shape("inverseRms", &[rows])?;
+    if call.optional("residualGradient").is_some() {
         same(call, &["residualGradient"], &shape)?;
     }
-    let mut outputs = vec![TensorSpec::f32(shape)];
+    let mut outputs = vec![TensorSpec::new(call.asked_output(), shape)];
     let mut workspace_bytes = 0;
     if call.attributes.flag("needWeight") {
         outputs.push(TensorSpec::f32([columns]));
         workspace_bytes = partial_bytes(rows, columns, 1);
     }
-    let elements = rows * columns;
-    let bytes = (4 * elements * (3 + usize::from(residual))) as u64;
-    Ok(Inferred { outputs, workspace_bytes, flops: 10 * elements as u64, bytes })
+    let bytes = call.moved_bytes(&outputs)?;
+    Ok(Inferred { outputs, workspace_bytes, flops: 10 * (rows * columns) as u64, bytes })
 }
 
 fn layer_norm(call: &InferCall<'_>) -> Result<Inferred> {
@@ -125,7 +125,10 @@ fn layer_norm_backward(call: &InferCall<'_>) -> Result<Inferred> {
     let (rows, columns) = rows(call)?;
     let shape = call.input("x").shape.clone();
     same(call, &["dy"], &shape)?;
-    same(call, &["mean", "inverseStd"], &[rows])?;
+    for name in ["mean", "inverseStd"] {
+        call.typed(name, DType::F32)?;
+        call.expect_shape(name, &[rows])?;
+    }
     let mut outputs = vec![TensorSpec::f32(shape)];
     let mut workspace_bytes = 0;
     if call.attributes.flag("needWeight") {

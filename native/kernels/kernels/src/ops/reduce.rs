@@ -67,7 +67,7 @@ pub const OPS: &[OpDeclaration] = &[
 ];
 
 fn reduce(call: &InferCall<'_>) -> Result<Inferred> {
-    let x = call.typed("x", DType::F32)?;
+    let x = call.stored("x")?;
     let shape = match Over::of(&call.attributes)? {
         Over::All => vec![],
         Over::Last => x.shape[..x.shape.len().saturating_sub(1)].to_vec(),
@@ -87,7 +87,7 @@ fn reduce(call: &InferCall<'_>) -> Result<Inferred> {
 }
 
 fn argmax(call: &InferCall<'_>) -> Result<Inferred> {
-    let x = call.typed("x", DType::F32)?;
+    let x = call.stored("x")?;
     if x.last() == 0 {
         return Err(KernelError::shape("argmax", format!("{x} has empty rows")));
     }
@@ -96,7 +96,7 @@ fn argmax(call: &InferCall<'_>) -> Result<Inferred> {
 }
 
 fn sum_to(call: &InferCall<'_>) -> Result<Inferred> {
-    let x = call.typed("x", DType::F32)?;
+    let x = call.stored("x")?;
     let shape = shape_of(call)?;
     if Broadcast::of(&shape, &x.shape).is_none() {
         return Err(KernelError::shape("sumTo", format!("{x} cannot be summed to {shape:?}")));
@@ -106,17 +106,27 @@ fn sum_to(call: &InferCall<'_>) -> Result<Inferred> {
 }
 
 fn rows(call: &InferCall<'_>) -> Result<Inferred> {
-    let x = call.typed("x", DType::F32)?;
+    let x = call.stored("x")?;
     let elements = x.elements() as u64;
-    Ok(Inferred { outputs: vec![x.clone()], workspace_bytes: 0, flops: 12 * elements, bytes: 8 * elements })
+    Ok(Inferred {
+        outputs: vec![TensorSpec::f32(x.shape.clone())],
+        workspace_bytes: 0,
+        flops: 12 * elements,
+        bytes: 8 * elements,
+    })
 }
 
 fn rows_backward(call: &InferCall<'_>) -> Result<Inferred> {
-    let y = call.typed("y", DType::F32)?;
-    call.typed("dy", DType::F32)?;
+    let y = call.stored("y")?;
+    call.stored("dy")?;
     call.expect_shape("dy", &y.shape)?;
     let elements = y.elements() as u64;
-    Ok(Inferred { outputs: vec![y.clone()], workspace_bytes: 0, flops: 4 * elements, bytes: 12 * elements })
+    Ok(Inferred {
+        outputs: vec![TensorSpec::f32(y.shape.clone())],
+        workspace_bytes: 0,
+        flops: 4 * elements,
+        bytes: 12 * elements,
+    })
 }
 
 /// Moves bytes: `output` from inputs of the same element type.
@@ -184,7 +194,7 @@ fn gather_rows(call: &InferCall<'_>) -> Result<Inferred> {
 }
 
 fn scatter_add_rows(call: &InferCall<'_>) -> Result<Inferred> {
-    let x = call.typed("x", DType::F32)?;
+    let x = call.stored("x")?;
     let count = indices(call)?;
     let mut shape = plain(call, x)?.shape.clone();
     if shape[0] != count {

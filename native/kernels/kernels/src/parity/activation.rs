@@ -42,6 +42,32 @@ fn activations_and_their_gradients_equal_the_oracle() {
 }
 
 #[test]
+fn stored_operands_equal_the_oracle_and_results_keep_their_dtype() {
+    /// Rounding a result to bfloat16 moves it by 2^-8 of its size at most.
+    const STORED: f64 = 1.0 / 256.0;
+    let mut values = Values::new(4);
+    for length in [1, 7, 16, 33, 40_001] {
+        for dtypes in [[DType::BF16; 3], [DType::F32, DType::BF16, DType::BF16], [DType::BF16, DType::F32, DType::BF16]]
+        {
+            let more = if dtypes == [DType::BF16; 3] { STORED } else { 0.0 };
+            for (forward, backward, attributes) in GATED {
+                let mut next = |index: usize, size: f64| values.tensor(&[1, length], size).cast(dtypes[index]);
+                let (dy, gate, up) = (next(0, 1.0), next(1, 8.0), next(2, 2.0));
+                let call = OpCall::new(forward, vec![gate.clone(), up.clone()], attributes);
+                let stored = if gate.dtype == DType::BF16 { DType::BF16 } else { DType::F32 };
+                assert_eq!(call.oracle()[0].dtype, stored);
+                call.check_from(TOLERANCE + if stored == DType::BF16 { STORED } else { 0.0 }, 1.0);
+                OpCall::new(backward, vec![dy, gate, up], attributes).check_from(TOLERANCE + more, 4.0);
+            }
+            for (forward, _, attributes) in UNARY {
+                let x = values.tensor(&[length], 8.0).cast(DType::BF16);
+                OpCall::new(forward, vec![x], attributes).check_from(TOLERANCE + STORED, 1.0);
+            }
+        }
+    }
+}
+
+#[test]
 fn gradients_are_those_of_finite_differences() {
     let mut values = Values::new(2);
     for (forward, backward, attributes) in UNARY {

@@ -32,6 +32,32 @@ fn binary_ops_equal_the_oracle_for_every_broadcast() {
 }
 
 #[test]
+fn stored_operands_give_float32_and_sums_in_place_keep_their_dtype() {
+    let mut values = Values::new(6);
+    for (rows, columns) in [(1, 1), (3, 5), (7, 64), (300, 70)] {
+        for shape in [vec![rows, columns], vec![1], vec![columns], vec![rows, 1]] {
+            for dtypes in [[DType::BF16; 2], [DType::F32, DType::BF16], [DType::BF16, DType::F32]] {
+                let full = values.tensor(&[rows, columns], 3.0).cast(dtypes[0]);
+                let other = values.tensor(&shape, 2.0).cast(dtypes[1]);
+                let call = OpCall::new("mul", vec![full.clone(), other.clone()], &[]);
+                assert_eq!(call.oracle()[0].dtype, DType::F32);
+                call.check(TOLERANCE);
+                let sums =
+                    OpCall::new("addScaled", vec![full.clone(), full.clone().cast(dtypes[1])], &[("factor", 0.5)]);
+                // Rounding to bfloat16 moves a sum by 2^-8 of its size.
+                sums.check(if full.dtype == DType::BF16 { 1.0 / 256.0 } else { TOLERANCE });
+            }
+        }
+        let x = values.tensor(&[rows, columns], 2.0).cast(DType::BF16);
+        for (op, attributes) in [("sigmoid", &[][..]), ("pow", &[("exponent", 2.0)]), ("sum", &[]), ("softmax", &[])] {
+            OpCall::new(op, vec![x.clone()], attributes).check_from(2e-6, 1.0);
+        }
+        let dropout = [("p", 0.3), ("seed", 5.0)];
+        OpCall::new("dropout", vec![x], &dropout).check(TOLERANCE);
+    }
+}
+
+#[test]
 fn where_selects_with_broadcast_operands() {
     let mut values = Values::new(2);
     let condition = Tensor::f32(&[4, 3], (0..12).map(|i| f64::from(i % 3)).collect());

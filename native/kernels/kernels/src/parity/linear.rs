@@ -4,7 +4,7 @@
 //! worst; bfloat16 rounds each factor by 2^-9, hence each product by 2^-8 = 3.9e-3 of its size.
 
 use crate::cpu::gemm::tests::TestRandom;
-use crate::cpu::gemm::{ComputeDtype, Elements, Gemm, Matrix};
+use crate::cpu::gemm::{ComputeDtype, Elements, Gemm, Matrix, Results};
 use crate::cpu::isa::Isa;
 use crate::cpu::linear::{LoraBranch, linear_forward, linear_input_gradient, linear_lora_gradient};
 use crate::cpu::pool::Pool;
@@ -21,6 +21,7 @@ struct Case {
     k: usize,
     rank: usize,
     dropout: f64,
+    scale: f64,
     weight: DType,
 }
 
@@ -30,17 +31,17 @@ fn cases() -> Vec<Case> {
     for (m, n, k) in [(0, 5, 3), (1, 33, 70), (3, 7, 5), (8, 40, 64), (9, 17, 129), (31, 50, 200), (131, 70, 150)] {
         for (rank, dropout) in [(0, 0.0), (4, 0.0), (17, 0.3)] {
             for weight in [DType::F32, DType::BF16, DType::F16] {
-                cases.push(Case { m, n, k, rank, dropout, weight });
+                cases.push(Case { m, n, k, rank, dropout, scale: 1.5, weight });
             }
         }
     }
-    cases.push(Case { m: 100, n: 90, k: 110, rank: 70, dropout: 0.0, weight: DType::BF16 });
+    cases.push(Case { m: 100, n: 90, k: 110, rank: 70, dropout: 0.0, scale: 1.5, weight: DType::BF16 });
     cases
 }
 
 impl Case {
     fn attributes(&self, bfloat16: f64) -> Vec<(&'static str, f64)> {
-        vec![("scale", 1.5), ("dropout", self.dropout), ("seed", 99.0), ("bfloat16", bfloat16)]
+        vec![("scale", self.scale), ("dropout", self.dropout), ("seed", 99.0), ("bfloat16", bfloat16)]
     }
 
     /// x, weight, bias, loraA, loraB.
@@ -103,6 +104,39 @@ fn every_instruction_set_equals_the_oracle() {
     }
 }
 
+/// Rounding a result to bfloat16 moves it by 2^-8 of its size at most.
+const STORED: f64 = 1.0 / 256.0;
+
+#[test]
+fn stored_operands_and_results_equal_the_oracle() {
+    let mut values = Values::new(12);
+    for mut case in cases() {
+        // A power of two, which can be part of packed words, and a factor that cannot.
+        for scale in [2.0, 1.5] {
+            case.scale = scale;
+            for (bfloat16, tolerance) in [(0.0, F32), (1.0, BF16)] {
+                let mut forward = case.forward(&mut values, bfloat16);
+                forward.inputs[0] = forward.inputs[0].take().map(|x| x.cast(DType::BF16));
+                forward.check(tolerance);
+                let dy = values.tensor(&[1, case.m, case.n], 1.0).cast(DType::BF16);
+                let mut backward = case.input_gradient(&forward.inputs, &dy, bfloat16);
+                backward.check(tolerance);
+                weight_gradient(&forward.inputs, &dy, bfloat16).check(tolerance);
+                OpCall::new("linearBiasGradient", vec![dy.clone()], &[]).check(F32);
+                if case.rank > 0 {
+                    let xa = values.tensor(&[1, case.m, case.rank], 1.0);
+                    case.lora_gradient(&forward.inputs, &xa, &dy, bfloat16).check(tolerance);
+                }
+                for call in [&mut forward, &mut backward] {
+                    call.attributes.push(("outputBfloat16", 1.0));
+                    assert_eq!(call.oracle()[0].dtype, DType::BF16);
+                    call.check(tolerance + STORED);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn layers_together_equal_the_oracle_and_themselves_alone() {
     let mut values = Values::new(13);
@@ -138,7 +172,7 @@ fn layers_together_equal_the_oracle_and_themselves_alone() {
 #[test]
 fn gradients_equal_finite_differences() {
     for (rank, dropout) in [(0, 0.0), (2, 0.0), (3, 0.4)] {
-        let case = Case { m: 3, n: 4, k: 5, rank, dropout, weight: DType::F32 };
+        let case = Case { m: 3, n: 4, k: 5, rank, dropout, scale: 1.5, weight: DType::F32 };
         let forward = case.forward(&mut Values::new(5), 0.0);
         check_gradient(&forward, &[0], 1, |inputs, _, dy| case.input_gradient(inputs, &dy[0], 0.0));
         check_gradient(&forward, &[1], 1, |inputs, _, dy| weight_gradient(inputs, &dy[0], 0.0));
@@ -167,9 +201,9 @@ fn threads_do_not_change_a_bit() {
             let pool = Pool::new(threads);
             let gemm = Gemm::new(&pool, isa, compute);
             let (mut y, mut xa) = (vec![f32::NAN; m * n], vec![f32::NAN; m * rank]);
-            linear_forward(&gemm, &x, &weight, None, Some(&lora), &mut y, &mut xa);
+            linear_forward(&gemm, &x, &weight, None, Some(&lora), Results::F32(&mut y), &mut xa);
             let (mut dx, mut u) = (vec![f32::NAN; m * k], vec![f32::NAN; m * rank]);
-            linear_input_gradient(&gemm, &dy, &weight, Some(&lora), &mut dx, &mut u);
+            linear_input_gradient(&gemm, &dy, &weight, Some(&lora), Results::F32(&mut dx), &mut u);
             let (mut da, mut db) = (vec![f32::NAN; rank * k], vec![f32::NAN; n * rank]);
             linear_lora_gradient(&gemm, &dy, &x, &xa, &u, &lora, &mut da, &mut db);
             [y, xa, dx, u, da, db].map(|values| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>())
@@ -182,7 +216,7 @@ fn threads_do_not_change_a_bit() {
 
 #[test]
 fn nan_and_infinity_propagate() {
-    let case = Case { m: 4, n: 6, k: 8, rank: 2, dropout: 0.0, weight: DType::F32 };
+    let case = Case { m: 4, n: 6, k: 8, rank: 2, dropout: 0.0, scale: 1.5, weight: DType::F32 };
     let mut forward = case.forward(&mut Values::new(3), 0.0);
     let x = forward.inputs[0].as_mut().expect("x");
     x.values[9] = f64::NAN;

@@ -50,6 +50,38 @@ fn rms_norm_backward_equals_the_oracle() {
     }
 }
 
+/// Rounding a result to bfloat16 moves it by 2^-8 of its size at most.
+const STORED: f64 = 1.0 / 256.0;
+
+#[test]
+fn stored_operands_and_results_equal_the_oracle() {
+    let mut values = Values::new(7);
+    for ((rows, columns), [x, dy]) in SHAPES.into_iter().flat_map(|shape| {
+        [[DType::F32; 2], [DType::F32, DType::BF16], [DType::BF16, DType::F32], [DType::BF16; 2]].map(|x| (shape, x))
+    }) {
+        for (output, more) in [(0.0, 0.0), (1.0, STORED)] {
+            let shape = [rows, columns];
+            let mut forward = rms(&mut values, &shape, rows % 2 == 0, DType::BF16);
+            forward.inputs[0] = forward.inputs[0].take().map(|tensor| tensor.cast(x));
+            let saved = forward.oracle();
+            forward.attributes.push(("outputBfloat16", output));
+            forward.check(TOLERANCE + more);
+            let call = OpCall::new(
+                "rmsNormBackward",
+                vec![
+                    values.tensor(&shape, 1.0).cast(dy),
+                    forward.inputs[0].clone().unwrap(),
+                    forward.inputs[1].clone().unwrap(),
+                    saved[1].clone().cast(DType::F32),
+                ],
+                &[("outputBfloat16", output)],
+            );
+            call.with_input((rows % 2 == 0).then(|| values.tensor(&shape, 1.0)))
+                .check_from(4.0 * TOLERANCE + more, 0.1);
+        }
+    }
+}
+
 #[test]
 fn rms_norm_gradients_are_those_of_finite_differences() {
     let mut values = Values::new(3);

@@ -3,7 +3,8 @@
 use crate::cpu::gemm::buffer::WordBuffer;
 use crate::cpu::gemm::kernel::{ComputeDtype, MicroKernel};
 use crate::cpu::gemm::pack::Operand;
-use crate::cpu::gemm::product::{Start, Target, Term, pack_rows, packed_words, product};
+use crate::cpu::gemm::product::{Start, Term, pack_rows, packed_words, product};
+use crate::cpu::gemm::target::{Results, Target};
 use crate::cpu::isa::Isa;
 use crate::cpu::pool::Pool;
 use std::cell::RefCell;
@@ -55,13 +56,21 @@ impl<'a> Gemm<'a> {
     /// # Panics
     /// When extents disagree or there are not one or two factors.
     pub fn multiply(&self, factors: &[Factor<'_>], start: Start<'_>, c: &mut [f32]) {
+        self.multiply_into(factors, start, Results::F32(c));
+    }
+
+    /// As [`Self::multiply`]; a result that is rounded is what [`Target::of`] says.
+    ///
+    /// # Panics
+    /// As [`Self::multiply`].
+    pub fn multiply_into(&self, factors: &[Factor<'_>], start: Start<'_>, mut c: Results<'_>) {
         let (rows, columns) = (factors[0].left.count(), factors[0].right.count());
         let depth: usize = factors.iter().map(|factor| factor.left.depth()).sum();
         let step = self.block_rows(depth);
         BUFFERS.with_borrow_mut(|[first, second]| {
             for begin in (0..rows).step_by(step) {
                 let end = (begin + step).min(rows);
-                let target = Target::new(&mut c[begin * columns..end * columns], end - begin, columns);
+                let target = Target::of(c.range(begin * columns, end * columns), end - begin, columns);
                 let packed = self.pack(&factors[0], begin, end, first);
                 let term = Term { rows: &packed, columns: factors[0].right };
                 match factors {

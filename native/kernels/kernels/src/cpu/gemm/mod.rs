@@ -28,6 +28,7 @@ pub mod row_load;
 pub mod skinny;
 #[cfg(target_arch = "x86_64")]
 mod skinny_avx2;
+pub mod target;
 mod tile_amx;
 mod tile_portable;
 mod tile_x86;
@@ -39,7 +40,8 @@ pub use driver::{Factor, Gemm, packed_bytes_bound};
 pub use kernel::{ComputeDtype, MicroKernel};
 pub use matrix::{Elements, Matrix};
 pub use pack::{Lanes, Operand};
-pub use product::{PackedRows, Start, Target, Term, pack_rows, packed_words, product};
+pub use product::{PackedRows, Start, Term, pack_rows, packed_words, packs_factor, product};
+pub use target::{Results, Target};
 
 #[cfg(test)]
 pub mod tests;

@@ -9,9 +9,10 @@ use crate::cpu::gemm::buffer::WordBuffer;
 use crate::cpu::gemm::chunks::{Segment, chunks};
 use crate::cpu::gemm::kernel::{MicroKernel, Part, RowLayout, Write};
 use crate::cpu::gemm::pack::{Operand, Panel, pack};
+use crate::cpu::gemm::target::Target;
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::gemm::{
-    pack_tiles::{pack_tiles, packs_factor},
+    pack_tiles::{self, pack_tiles},
     product_tiles,
 };
 use crate::cpu::pool::{Pool, SharedMut};
@@ -26,10 +27,6 @@ const SLAB_BYTES: usize = 768 << 10;
 const TASKS_PER_THREAD: usize = 4;
 /// Largest tile, in columns times rows, of any micro-kernel.
 const EDGE_FLOATS: usize = 32 * 16;
-
-/// A C of so many bytes is written past the caches where whole lines are: most of them would be evicted before they are
-/// read, and each would be fetched before it is written.
-const STREAMED_BYTES: usize = 1 << 20;
 
 /// Packed rows of one term, for reuse by several products.
 pub struct PackedRows<'a> {
@@ -67,49 +64,6 @@ pub enum Start<'a> {
     Bias(&'a [f32]),
 }
 
-/// The result: rows of `columns` f32, `stride` elements apart.
-pub struct Target<'a> {
-    pointer: *mut f32,
-    pub(super) rows: usize,
-    columns: usize,
-    pub(super) stride: usize,
-    /// Whether whole lines are written past the caches.
-    pub(super) streams: bool,
-    lifetime: std::marker::PhantomData<&'a mut [f32]>,
-}
-
-// SAFETY: tasks write disjoint elements; the constructor holds the exclusive borrow.
-unsafe impl Sync for Target<'_> {}
-
-impl<'a> Target<'a> {
-    /// A contiguous target.
-    ///
-    /// # Panics
-    /// When `values` is too short.
-    pub fn new(values: &'a mut [f32], rows: usize, columns: usize) -> Self {
-        Self::strided(values, rows, columns, columns)
-    }
-
-    /// A target with a row stride.
-    ///
-    /// # Panics
-    /// When `values` is too short.
-    pub fn strided(values: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> Self {
-        let needed = if rows == 0 || columns == 0 { 0 } else { (rows - 1) * stride + columns };
-        assert!(stride >= columns && values.len() >= needed, "target [{rows}, {columns}] does not fit");
-        let lines = 64 / size_of::<f32>();
-        let aligned = values.as_ptr().align_offset(64) == 0 && stride.is_multiple_of(lines);
-        let streams = aligned && size_of::<f32>() * rows * columns >= STREAMED_BYTES;
-        Self { pointer: values.as_mut_ptr(), rows, columns, stride, streams, lifetime: std::marker::PhantomData }
-    }
-
-    /// Address of an element inside the target.
-    pub(super) fn at(&self, row: usize, column: usize) -> *mut f32 {
-        debug_assert!(row < self.rows && column < self.columns);
-        self.pointer.wrapping_add(row * self.stride + column)
-    }
-}
-
 #[derive(Default)]
 pub(super) struct Scratch {
     pub(super) columns: WordBuffer,
@@ -127,6 +81,17 @@ pub fn packed_words(kernel: &MicroKernel, rows: usize, depth: usize) -> usize {
     stored_rows(kernel, rows) * blocks(kernel, depth).map(|block| block_words(kernel, &block)).sum::<usize>()
 }
 
+/// Whether [`pack_rows`] makes the factor part of the words; see `pack_tiles`.
+pub fn packs_factor(kernel: &MicroKernel, operand: &Operand<'_>, alpha: f32) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return pack_tiles::packs_factor(kernel, operand, alpha);
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (kernel, operand, alpha);
+        false
+    }
+}
+
 /// Packs the left operand of a product with factor `alpha` into `words` (at least [`packed_words`]).
 pub fn pack_rows<'a>(
     kernel: &MicroKernel,
@@ -135,7 +100,6 @@ pub fn pack_rows<'a>(
     alpha: f32,
     words: &'a mut [u32],
 ) -> PackedRows<'a> {
-    #[cfg(target_arch = "x86_64")]
     let (inside, alpha) = if packs_factor(kernel, operand, alpha) { (alpha, 1.0) } else { (1.0, alpha) };
     let (rows, depth) = (operand.count(), operand.depth());
     let words = &mut words[..packed_words(kernel, rows, depth)];
@@ -191,6 +155,10 @@ pub fn product(kernel: &MicroKernel, pool: &Pool, terms: &[Term<'_>], start: Sta
     }
     if let Start::Bias(bias) = start {
         assert_eq!(bias.len(), columns, "bias and columns");
+    }
+    if target.rounds {
+        let plain = terms.iter().all(|term| term.alpha() == 1.0) && !matches!(start, Start::Accumulate);
+        assert!(plain && kernel.layout == RowLayout::Tiles, "a target that rounds");
     }
     if rows == 0 || columns == 0 {
         return;

@@ -7,15 +7,33 @@ use crate::cpu::amx::{Before, Columns, Part, TILE, Tiles, multiply};
 use crate::cpu::gemm::chunks::{Chunk, Segment, chunks};
 use crate::cpu::gemm::kernel::MicroKernel;
 use crate::cpu::gemm::pack::{Panel, pack};
-use crate::cpu::gemm::product::{Scratch, Start, Target, Term, column_panel, row_panel, stored_rows};
+use crate::cpu::gemm::product::{Scratch, Start, Term, column_panel, row_panel, stored_rows};
+use crate::cpu::gemm::target::Target;
+use half::bf16;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
 /// Most pairs of row and column panels whose sums wait between chunks, in the second cache: 512 KiB. More wait in C.
 const MOST_WAITING: usize = 128;
 
-/// One task: row panels `panels`, columns `span`.
+/// One task: row panels `panels`, columns `span`. Where the target rounds, so many row panels at a time as can wait.
 pub fn run_slab(
+    kernel: &MicroKernel,
+    terms: &[Term<'_>],
+    start: Start<'_>,
+    target: &Target<'_>,
+    panels: Range<usize>,
+    span: Range<usize>,
+    scratch: &mut Scratch,
+) {
+    let most = if target.rounds { MOST_WAITING / span.len().div_ceil(kernel.columns) } else { panels.len() };
+    for first in panels.clone().step_by(most.max(1)) {
+        let panels = first..(first + most.max(1)).min(panels.end);
+        run_panels(kernel, terms, start, target, panels, span.clone(), scratch);
+    }
+}
+
+fn run_panels(
     kernel: &MicroKernel,
     terms: &[Term<'_>],
     start: Start<'_>,
@@ -125,7 +143,9 @@ impl Job<'_> {
     unsafe fn add_tiles<const V: usize>(&self) {
         let Self { sums, edge, before, .. } = *self;
         let (Panel { start: column, count, width, .. }, (row, height)) = (self.panel, self.row);
-        let c = Tile { at: self.target.at(row, column), stride: self.target.stride, rows: height, count, column };
+        let rounds = self.target.rounds;
+        let at = if rounds { self.target.at_rounded(row, column).cast() } else { self.target.at(row, column) };
+        let c = Tile { at, stride: self.target.stride, rows: height, count, column };
         let Chunk { first, second } = self.chunk;
         let first = self.part(first);
         let parts = [first, second.as_ref().map_or(Part { steps: 0, ..first }, |segment| self.part(segment))];
@@ -146,12 +166,13 @@ impl Job<'_> {
             };
             let (to, stride) = match () {
                 () if self.stays => (sums, width),
-                () if whole && !streams && alpha == 1.0 => (c.at, c.stride),
+                () if whole && !streams && alpha == 1.0 && !rounds => (c.at, c.stride),
                 () => (edge, width),
             };
             multiply::<V>(height > TILE, &parts, from, to, stride);
             if !self.stays && to == edge {
                 match alpha {
+                    _ if rounds => c.round::<V>(edge, streams),
                     1.0 if streams => c.store::<V, true>(edge),
                     1.0 => c.store::<V, false>(edge),
                     alpha => c.add::<V>(edge, alpha, before),
@@ -167,6 +188,17 @@ fn clear(kernel: &MicroKernel, target: &Target<'_>, panels: Range<usize>, panel:
     for row_index in panels {
         let (row, height) = row_panel(kernel, target.rows, row_index);
         for line in row..row + height {
+            if target.rounds {
+                // SAFETY: inside the target, and each task owns its rows of its columns.
+                let c = unsafe { std::slice::from_raw_parts_mut(target.at_rounded(line, column), count) };
+                match before {
+                    Start::Bias(bias) => {
+                        c.iter_mut().zip(&bias[column..]).for_each(|(to, from)| *to = bf16::from_f32(*from))
+                    }
+                    _ => c.fill(bf16::ZERO),
+                }
+                continue;
+            }
             // SAFETY: inside the target, and each task owns its rows of its columns.
             let c = unsafe { std::slice::from_raw_parts_mut(target.at(line, column), count) };
             match before {
@@ -180,7 +212,7 @@ fn clear(kernel: &MicroKernel, target: &Target<'_>, panels: Range<usize>, panel:
 
 /// A tile of C of up to 32 rows and columns, whose sums lie elsewhere: rows of `V` times 16.
 struct Tile {
-    /// First element.
+    /// First element; of bf16 where the target rounds.
     at: *mut f32,
     /// Elements between rows.
     stride: usize,
@@ -250,6 +282,29 @@ impl Tile {
                     } else {
                         _mm512_mask_storeu_ps(c, self.lanes(v), value);
                     }
+                }
+            }
+        }
+    }
+
+    /// C = sums, rounded to bf16; past the caches where it `streams`, which needs whole lines of C.
+    ///
+    /// # Safety
+    /// AVX-512-BF16 exists, C is bf16 and covers the tile; `sums` holds whole tiles.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    unsafe fn round<const V: usize>(&self, sums: *const f32, streams: bool) {
+        let present = self.lanes(0) as u32 | if V > 1 { (self.lanes(1) as u32) << TILE } else { 0 };
+        for row in 0..self.rows {
+            let c = self.at.cast::<u16>().wrapping_add(row * self.stride);
+            // SAFETY: by the caller; masked lanes are not touched.
+            unsafe {
+                let low = _mm512_loadu_ps(sums.add(row * V * TILE));
+                let high = if V > 1 { _mm512_loadu_ps(sums.add((row * V + 1) * TILE)) } else { _mm512_setzero_ps() };
+                let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
+                if streams && V > 1 {
+                    _mm512_stream_si512(c.cast(), both);
+                } else {
+                    _mm512_mask_storeu_epi16(c.cast(), present, both);
                 }
             }
         }

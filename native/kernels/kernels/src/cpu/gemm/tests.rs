@@ -7,7 +7,7 @@
 
 use crate::cpu::gemm::buffer::WordBuffer;
 use crate::cpu::gemm::kernel::RowLayout;
-use crate::cpu::gemm::{ComputeDtype, Elements, Matrix, MicroKernel, Operand, Start, Target, Term};
+use crate::cpu::gemm::{ComputeDtype, Elements, Matrix, MicroKernel, Operand, Results, Start, Target, Term};
 use crate::cpu::gemm::{pack_rows, packed_words, product};
 use crate::cpu::isa::Isa;
 use crate::cpu::pool::Pool;
@@ -284,6 +284,40 @@ fn nan_and_infinity_reach_their_row_and_column_only() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_rounding_target_holds_the_rounded_sums() {
+    let Some(isa) = Isa::available().into_iter().find(|isa| *isa == Isa::AmxBf16) else {
+        eprintln!("skipped: this machine has no tile registers");
+        return;
+    };
+    let kernel = MicroKernel::select(isa, ComputeDtype::Bf16);
+    let mut random = TestRandom(23);
+    // Deep products of more row panels than may wait; last panels that are not whole; nothing to add; results that pass
+    // the caches.
+    for (m, n, k) in [(9, 3, 70), (33, 40, 1024), (700, 300, 2500), (40, 31, 0), (1030, 512, 96)] {
+        let (left, right, bias) = (random.values(m * k), random.values(n * k), random.values(n));
+        let mut buffer = WordBuffer::new();
+        let words = buffer.words(packed_words(&kernel, m, k));
+        let rows = pack_rows(&kernel, Pool::global(), &Operand::rows(Matrix::f32(&left, m, k)), 1.0, words);
+        let terms = [Term { rows: &rows, columns: Operand::rows(Matrix::f32(&right, n, k)) }];
+        for start in [Start::Overwrite, Start::Bias(&bias)] {
+            let mut sums = vec![f32::NAN; m * n];
+            product(&kernel, Pool::global(), &terms, start, &Target::new(&mut sums, m, n));
+            let mut memory = WordBuffer::new();
+            let words = memory.words((m * n).div_ceil(2) + 1);
+            // SAFETY: a word holds two bf16, and every bit pattern is one.
+            let stored = unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<bf16>(), m * n + 1) };
+            stored.fill(bf16::NAN);
+            let target = Target::of(Results::Bf16(&mut stored[..m * n]), m, n);
+            product(&kernel, Pool::global(), &terms, start, &target);
+            for (found, sum) in stored.iter().zip(&sums) {
+                assert_eq!(found.to_bits(), bf16::from_f32(*sum).to_bits(), "{m}x{n}x{k}");
+            }
+            assert!(stored[m * n].is_nan(), "one past the end");
         }
     }
 }

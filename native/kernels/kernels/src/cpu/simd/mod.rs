@@ -60,6 +60,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `LANES` u16 are readable at `at`.
     unsafe fn load_bf16(self, at: *const u16) -> Self::F;
+    /// Rounds to `LANES` bf16, to nearest even; a NaN stays one.
+    /// # Safety
+    /// `LANES` u16 are writable at `at`.
+    unsafe fn store_bf16(self, at: *mut u16, v: Self::F);
 
     /// a + b.
     fn add(self, a: Self::F, b: Self::F) -> Self::F;

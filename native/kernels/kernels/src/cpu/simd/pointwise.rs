@@ -1,7 +1,11 @@
 //! One driver for every element-wise kernel: any number of inputs (with broadcasting) and outputs.
 
+use super::span::Stored;
 use super::{Kernel, Simd, dispatch};
-use crate::cpu::CpuContext;
+use crate::cpu::{CpuContext, CpuView};
+use crate::dtype::DType;
+use crate::error::Result;
+use half::bf16;
 
 /// Elements per task: 64 KiB of f32 per operand, small enough for L2, large enough to hide dispatch.
 pub const CHUNK: usize = 16_384;
@@ -17,6 +21,8 @@ pub trait Pointwise<const I: usize, const O: usize>: Copy + Sync {
 pub enum Operand<'a> {
     /// One value per element.
     Full(&'a [f32]),
+    /// One value per element, stored in bf16.
+    Bf16(&'a [bf16]),
     /// One value for all.
     Scalar(f32),
     /// One value per column (a bias or weight over the last dimension).
@@ -25,20 +31,45 @@ pub enum Operand<'a> {
     Column(&'a [f32]),
 }
 
+/// First element of a result.
 #[derive(Clone, Copy)]
-struct Source {
-    at: *const f32,
-    moves: bool,
+pub enum Output {
+    /// Stored as computed.
+    F32(*mut f32),
+    /// Rounded to nearest even.
+    Bf16(*mut bf16),
 }
 
-struct Span<const I: usize, const O: usize, P> {
+impl Output {
+    /// # Safety
+    /// The element lies inside the result.
+    unsafe fn add(self, elements: usize) -> Self {
+        // SAFETY: by the caller.
+        unsafe {
+            match self {
+                Self::F32(at) => Self::F32(at.add(elements)),
+                Self::Bf16(at) => Self::Bf16(at.add(elements)),
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    F32(*const f32),
+    Bf16(*const bf16),
+    Same(*const f32),
+}
+
+/// `MIXED`: some operand is bf16; without, the loop has no branch for it.
+struct Span<const I: usize, const O: usize, const MIXED: bool, P> {
     function: P,
     inputs: [Source; I],
-    outputs: [*mut f32; O],
+    outputs: [Output; O],
     len: usize,
 }
 
-impl<const I: usize, const O: usize, P: Pointwise<I, O>> Kernel for Span<I, O, P> {
+impl<const I: usize, const O: usize, const MIXED: bool, P: Pointwise<I, O>> Kernel for Span<I, O, MIXED, P> {
     type Output = ();
 
     #[inline(always)]
@@ -50,12 +81,11 @@ impl<const I: usize, const O: usize, P: Pointwise<I, O>> Kernel for Span<I, O, P
             for (value, source) in values.iter_mut().zip(self.inputs) {
                 // SAFETY: `run_pointwise` checked that moving sources hold `len` elements and others one.
                 *value = unsafe {
-                    if !source.moves {
-                        s.splat(*source.at)
-                    } else if count == S::LANES {
-                        s.load(source.at.add(at))
-                    } else {
-                        s.load_part(source.at.add(at), count)
+                    match source {
+                        Source::Same(value) => s.splat(*value),
+                        Source::Bf16(values) if MIXED => bf16::load(s, values.add(at), count),
+                        Source::F32(values) => f32::load(s, values.add(at), count),
+                        Source::Bf16(_) => unreachable!("counted in MIXED"),
                     }
                 };
             }
@@ -63,10 +93,10 @@ impl<const I: usize, const O: usize, P: Pointwise<I, O>> Kernel for Span<I, O, P
             for (result, output) in results.into_iter().zip(self.outputs) {
                 // SAFETY: outputs hold `len` elements; each element is written by one task only.
                 unsafe {
-                    if count == S::LANES {
-                        s.store(output.add(at), result);
-                    } else {
-                        s.store_part(output.add(at), count, result);
+                    match output {
+                        Output::Bf16(values) if MIXED => bf16::store(s, values.add(at), count, result),
+                        Output::F32(values) => f32::store(s, values.add(at), count, result),
+                        Output::Bf16(_) => unreachable!("counted in MIXED"),
                     }
                 }
             }
@@ -90,7 +120,7 @@ impl<T: Copy> Shared<T> {
 
 /// outputs[o][i] = function(inputs[·][i])[o] over `rows` × `columns` elements.
 ///
-/// Outputs may be the memory of a `Full` input (in place): an element is read before it is written and
+/// Outputs may be the memory of a `Full` or `Bf16` input (in place): an element is read before it is written and
 /// by the same task. That is why outputs are pointers.
 ///
 /// # Safety
@@ -104,13 +134,14 @@ pub unsafe fn run_pointwise<const I: usize, const O: usize, P: Pointwise<I, O>>(
     columns: usize,
     function: P,
     inputs: [Operand<'_>; I],
-    outputs: [*mut f32; O],
+    outputs: [Output; O],
 ) {
     let total = rows * columns;
     let mut by_row = false;
     for operand in &inputs {
         match operand {
             Operand::Full(values) => assert_eq!(values.len(), total, "operand length"),
+            Operand::Bf16(values) => assert_eq!(values.len(), total, "operand length"),
             Operand::Scalar(_) => {}
             Operand::Row(values) => {
                 assert_eq!(values.len(), columns, "row operand length");
@@ -122,21 +153,25 @@ pub unsafe fn run_pointwise<const I: usize, const O: usize, P: Pointwise<I, O>>(
             }
         }
     }
+    let is_mixed = inputs.iter().any(|operand| matches!(operand, Operand::Bf16(_)))
+        || outputs.iter().any(|output| matches!(output, Output::Bf16(_)));
     let source = |operand: &Operand<'_>, row: usize, start: usize| match operand {
-        Operand::Full(values) => Source { at: values[start..].as_ptr(), moves: true },
-        Operand::Scalar(value) => Source { at: value, moves: false },
-        Operand::Row(values) => Source { at: values.as_ptr(), moves: true },
-        Operand::Column(values) => Source { at: &values[row], moves: false },
+        Operand::Full(values) => Source::F32(values[start..].as_ptr()),
+        Operand::Bf16(values) => Source::Bf16(values[start..].as_ptr()),
+        Operand::Scalar(value) => Source::Same(value),
+        Operand::Row(values) => Source::F32(values.as_ptr()),
+        Operand::Column(values) => Source::Same(&values[row]),
     };
     let outputs = Shared(outputs);
     let span = |row: usize, start: usize, len: usize| {
-        let mut sources = [Source { at: std::ptr::null(), moves: false }; I];
-        for (slot, operand) in sources.iter_mut().zip(&inputs) {
-            *slot = source(operand, row, start);
-        }
+        let inputs = std::array::from_fn(|index| source(&inputs[index], row, start));
         // SAFETY: start < total, so the pointers stay inside the outputs.
         let outputs = outputs.get().map(|output| unsafe { output.add(start) });
-        dispatch(context.isa, Span { function, inputs: sources, outputs, len });
+        if is_mixed {
+            dispatch(context.isa, Span::<I, O, true, P> { function, inputs, outputs, len });
+        } else {
+            dispatch(context.isa, Span::<I, O, false, P> { function, inputs, outputs, len });
+        }
     };
     if total == 0 {
         return;
@@ -152,21 +187,62 @@ pub unsafe fn run_pointwise<const I: usize, const O: usize, P: Pointwise<I, O>>(
     }
 }
 
-/// `run_pointwise` without broadcasting rows: equal lengths or scalars.
+/// `run_pointwise` without broadcasting rows, over the views of a call: equal lengths.
+///
+/// # Errors
+/// `ERR_DTYPE_MISMATCH` for a view that is neither f32 nor bf16, `ERR_READ_ONLY` for an output in a mapped file.
+///
+/// # Safety
+/// The outputs must be outputs of the running call.
 ///
 /// # Panics
 /// When a length differs from the first output's.
-pub fn map<const I: usize, const O: usize, P: Pointwise<I, O>>(
+pub unsafe fn map<const I: usize, const O: usize, P: Pointwise<I, O>>(
     context: &CpuContext,
     function: P,
-    inputs: [Operand<'_>; I],
-    mut outputs: [&mut [f32]; O],
-) {
-    let len = outputs[0].len();
-    assert!(outputs.iter().all(|output| output.len() == len), "output lengths");
-    let pointers = std::array::from_fn(|index| outputs[index].as_mut_ptr());
+    inputs: [CpuView<'_>; I],
+    outputs: [CpuView<'_>; O],
+) -> Result<()> {
+    let len = outputs[0].spec.elements();
+    assert!(outputs.iter().all(|output| output.spec.elements() == len), "output lengths");
+    let mut sources = [Operand::Scalar(0.0); I];
+    for (source, view) in sources.iter_mut().zip(&inputs) {
+        *source = full(view)?;
+    }
+    let mut targets = [Output::F32(std::ptr::null_mut()); O];
+    for (target, view) in targets.iter_mut().zip(&outputs) {
+        // SAFETY: by the caller.
+        *target = unsafe { output(view)? };
+    }
     // SAFETY: the pointers come from exclusive slices of `len` elements.
-    unsafe { run_pointwise(context, 1, len, function, inputs, pointers) };
+    unsafe { run_pointwise(context, 1, len, function, sources, targets) };
+    Ok(())
+}
+
+/// A view with one value per element.
+///
+/// # Errors
+/// `ERR_DTYPE_MISMATCH` when it is neither f32 nor bf16.
+pub fn full<'a>(view: &CpuView<'a>) -> Result<Operand<'a>> {
+    Ok(if view.spec.dtype == DType::BF16 { Operand::Bf16(view.slice()?) } else { Operand::Full(view.slice()?) })
+}
+
+/// The memory of a result.
+///
+/// # Errors
+/// As [`map`].
+///
+/// # Safety
+/// The view must be an output or a declared in-place input of the running call.
+pub unsafe fn output(view: &CpuView<'_>) -> Result<Output> {
+    // SAFETY: by the caller.
+    unsafe {
+        Ok(if view.spec.dtype == DType::BF16 {
+            Output::Bf16(view.slice_mut()?.as_mut_ptr())
+        } else {
+            Output::F32(view.slice_mut()?.as_mut_ptr())
+        })
+    }
 }
 
 /// Declares a `Pointwise` type: `pointwise!(Name { field: f32 }, |s, [a, b]| [expression]);` with the

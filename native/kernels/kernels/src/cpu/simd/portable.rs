@@ -73,6 +73,13 @@ impl Simd for Portable {
         out
     }
     #[inline(always)]
+    unsafe fn store_bf16(self, at: *mut u16, v: Self::F) {
+        for (lane, value) in v.iter().enumerate() {
+            // SAFETY: the caller guarantees LANES writable elements.
+            unsafe { at.add(lane).write_unaligned(half::bf16::from_f32(*value).to_bits()) };
+        }
+    }
+    #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
         zip(a, b, |x, y| x + y)
     }
