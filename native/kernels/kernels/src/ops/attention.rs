@@ -22,7 +22,9 @@ pub const OPS: &[OpDeclaration] = &[
     // q [T, H, D]; k, v [T, KV, D]; cuSeqlens i32 [n + 1]. scale 0 means 1/√D; window 0 and softcap 0
     // mean none; key j is visible to query i iff i − j < window (and j ≤ i when causal). `bfloat16` allows the device
     // to round the operands of the products (q, k, v, the weights P, and in backward dO and dS) to bfloat16; sums,
-    // scores and softmax stay float32. A device that does not multiply bfloat16 natively computes in float32.
+    // scores and softmax stay float32. A device that does not multiply bfloat16 natively computes in float32. q, k, v (and
+    // dO and o in backward) are float32 or bfloat16 each; `outputBfloat16` makes o (dQ, dK and dV in backward) bfloat16,
+    // rounded to nearest even. lse is float32.
     OpDeclaration {
         name: "attention",
         inputs: &[input("q"), input("k"), input("v"), input("cuSeqlens")],
@@ -33,6 +35,7 @@ pub const OPS: &[OpDeclaration] = &[
             attribute("window", 0.0),
             attribute("softcap", 0.0),
             attribute("bfloat16", 0.0),
+            attribute("outputBfloat16", 0.0),
         ],
         rest: None,
         outputs: &["o", "lse"],
@@ -49,6 +52,7 @@ pub const OPS: &[OpDeclaration] = &[
             attribute("window", 0.0),
             attribute("softcap", 0.0),
             attribute("bfloat16", 0.0),
+            attribute("outputBfloat16", 0.0),
         ],
         rest: None,
         outputs: &["dQ", "dK", "dV"],
@@ -136,7 +140,7 @@ fn rope(call: &InferCall<'_>) -> Result<Inferred> {
 
 /// Checks q [T, H, D] against KV heads of extent D.
 fn heads(call: &InferCall<'_>, kv_heads: usize, kv_dim: usize) -> Result<(usize, usize, usize)> {
-    let q = call.typed("q", DType::F32)?;
+    let q = call.input("q");
     rank(call, "q", 3)?;
     let (tokens, heads, dim) = (q.shape[0], q.shape[1], q.shape[2]);
     if kv_heads == 0 || heads % kv_heads != 0 || dim != kv_dim || dim == 0 {
@@ -153,11 +157,19 @@ fn heads(call: &InferCall<'_>, kv_heads: usize, kv_dim: usize) -> Result<(usize,
     Ok((tokens, heads, dim))
 }
 
+/// An operand of packed attention.
+fn stored<'a>(call: &InferCall<'a>, name: &str) -> Result<&'a TensorSpec> {
+    let spec = call.input(name);
+    if !matches!(spec.dtype, DType::F32 | DType::BF16) {
+        return Err(KernelError::dtype(call.name(), format!("{name} must be float32 or bfloat16, got {spec}")));
+    }
+    Ok(spec)
+}
+
 fn packed(call: &InferCall<'_>) -> Result<(usize, usize, usize, usize)> {
-    let k = call.typed("k", DType::F32)?;
+    let (_, k, _) = (stored(call, "q")?, stored(call, "k")?, stored(call, "v")?);
     rank(call, "k", 3)?;
     let (tokens, query_heads, dim) = heads(call, k.shape[1], k.shape[2])?;
-    call.typed("v", DType::F32)?;
     call.expect_shape("k", &[tokens, k.shape[1], dim])?;
     call.expect_shape("v", &[tokens, k.shape[1], dim])?;
     let offsets = call.typed("cuSeqlens", DType::I32)?;
@@ -165,6 +177,22 @@ fn packed(call: &InferCall<'_>) -> Result<(usize, usize, usize, usize)> {
         return Err(KernelError::shape(call.name(), format!("cuSeqlens must be [sequences + 1], got {offsets}")));
     }
     Ok((tokens, query_heads, k.shape[1], dim))
+}
+
+/// An output of packed attention.
+fn written(call: &InferCall<'_>, shape: [usize; 3]) -> TensorSpec {
+    let dtype = if call.attributes.flag("outputBfloat16") { DType::BF16 } else { DType::F32 };
+    TensorSpec::new(dtype, shape)
+}
+
+/// Bytes of tensors as they are stored.
+fn bytes(specs: &[&TensorSpec]) -> usize {
+    specs.iter().map(|spec| spec.elements() * spec.dtype.size().unwrap_or(4)).sum()
+}
+
+/// Bytes of float32 copies of those that are bfloat16: a device that multiplies in float32 makes them.
+fn widened(specs: &[&TensorSpec]) -> usize {
+    specs.iter().filter(|spec| spec.dtype == DType::BF16).map(|spec| 4 * spec.elements()).sum()
 }
 
 /// Multiply-adds of one of the products, for sequences of equal length (exact lengths are values).
@@ -179,31 +207,37 @@ fn pairs(call: &InferCall<'_>, tokens: usize) -> u64 {
 
 fn attention(call: &InferCall<'_>) -> Result<Inferred> {
     let (tokens, heads, kv_heads, dim) = packed(call)?;
+    let o = written(call, [tokens, heads, dim]);
+    let stored = [call.input("q"), call.input("k"), call.input("v"), &o];
+    // Rounded keys and values.
+    let rounded = if call.attributes.flag("bfloat16") { 4 * tokens * kv_heads * dim } else { 0 };
     Ok(Inferred {
-        outputs: vec![TensorSpec::f32([tokens, heads, dim]), TensorSpec::f32([tokens, heads])],
-        // Rounded keys and values.
-        workspace_bytes: if call.attributes.flag("bfloat16") { 4 * tokens * kv_heads * dim } else { 0 },
+        workspace_bytes: rounded.max(widened(&stored)),
         flops: 4 * pairs(call, tokens) * (heads * dim) as u64,
-        bytes: (4 * tokens * dim * (2 * heads + 2 * kv_heads)) as u64,
+        bytes: bytes(&stored) as u64,
+        outputs: vec![o, TensorSpec::f32([tokens, heads])],
     })
 }
 
 fn attention_backward(call: &InferCall<'_>) -> Result<Inferred> {
     let (tokens, heads, kv_heads, dim) = packed(call)?;
     for name in ["dO", "o"] {
-        call.typed(name, DType::F32)?;
+        stored(call, name)?;
         call.expect_shape(name, &[tokens, heads, dim])?;
     }
     call.typed("lse", DType::F32)?;
     call.expect_shape("lse", &[tokens, heads])?;
-    let keys = TensorSpec::f32([tokens, kv_heads, dim]);
-    // Row sums of dO ∘ O; in bfloat16, keys rounded in two orders and values in one.
+    let (dq, keys) = (written(call, [tokens, heads, dim]), written(call, [tokens, kv_heads, dim]));
+    let [do_, q, k, v, o] = ["dO", "q", "k", "v", "o"].map(|name| call.input(name));
+    let stored = [do_, q, k, v, o, &dq, &keys, &keys];
+    // In bfloat16, keys rounded in two orders and values in one.
     let rounded = if call.attributes.flag("bfloat16") { 6 * tokens * kv_heads * dim } else { 0 };
     Ok(Inferred {
-        outputs: vec![TensorSpec::f32([tokens, heads, dim]), keys.clone(), keys],
-        workspace_bytes: 4 * tokens * heads + rounded,
+        // Row sums of dO ∘ O besides.
+        workspace_bytes: 4 * tokens * heads + rounded.max(widened(&stored)),
         flops: 10 * pairs(call, tokens) * (heads * dim) as u64,
-        bytes: (4 * tokens * dim * (4 * heads + 4 * kv_heads)) as u64,
+        bytes: bytes(&stored) as u64,
+        outputs: vec![dq, keys.clone(), keys],
     })
 }
 
@@ -228,6 +262,7 @@ fn addresses(call: &InferCall<'_>, tokens: usize) -> Result<()> {
 
 fn attention_decode(call: &InferCall<'_>) -> Result<Inferred> {
     let cache = cache(call)?;
+    call.typed("q", DType::F32)?;
     let (tokens, heads, dim) = heads(call, cache.shape[2], cache.shape[3])?;
     addresses(call, tokens)?;
     // Positions are values; the bound is a full cache.

@@ -1,7 +1,8 @@
 use crate::cpu::CpuBackend;
 use crate::cpu::isa::Isa;
 use crate::dtype::DType;
-use crate::harness::{OpCall, Tensor, Values, check_gradient};
+use crate::harness::{OpCall, Tensor, Values, check_gradient, compare};
+use half::bf16;
 
 /// Scores are sums of D products, outputs of S: √(D·S)·ε with D·S ≤ 3e4, and the exponential's 2 ulp.
 const TOLERANCE: f64 = 2e-5;
@@ -145,6 +146,87 @@ fn operands_are_rounded_where_the_machine_multiplies_bf16_and_only_there() {
     }
 }
 
+/// The call with the inputs whose bits of `mask` are set in bfloat16, all of them float32 tensors.
+fn stored(call: &OpCall, mask: usize) -> OpCall {
+    let mut call = call.clone();
+    let floats =
+        call.inputs.iter_mut().flatten().filter(|tensor| tensor.dtype == DType::F32 && tensor.shape.len() == 3);
+    for (index, tensor) in floats.enumerate() {
+        let dtype = if mask >> index & 1 == 1 { DType::BF16 } else { DType::F32 };
+        *tensor = tensor.clone().cast(dtype);
+    }
+    call
+}
+
+/// All operands hold values that bfloat16 holds, so which of them are stored in it changes nothing, and an output in
+/// bfloat16 is the float32 one rounded.
+#[test]
+fn how_operands_are_stored_changes_no_bit() {
+    let mut values = Values::new(13);
+    for (number, case) in CASES.iter().enumerate() {
+        let exact = forward(&mut values, case);
+        let widened = |call: OpCall, count: usize| {
+            let mut call = stored(&call, (1 << count) - 1);
+            for tensor in call.inputs.iter_mut().flatten().filter(|tensor| tensor.dtype == DType::BF16) {
+                *tensor = tensor.clone().cast(DType::F32);
+            }
+            call
+        };
+        let exact = widened(exact, 3);
+        let outputs: Vec<Tensor> = exact.oracle().into_iter().map(|tensor| tensor.cast(DType::F32)).collect();
+        let gradient = values.tensor(&outputs[0].shape, 1.0);
+        let exact_backward = widened(backward(&exact, &outputs, gradient), 5);
+        for (call, operands) in [(exact, 3), (exact_backward, 5)] {
+            for call in both(&call) {
+                for isa in Isa::available() {
+                    let run = |call: &OpCall| call.run(&mut CpuBackend::with_isa(isa)).unwrap();
+                    let expected = run(&call);
+                    // Every combination meets several cases; all of them in bfloat16 meets every case.
+                    let masks = (0..1 << operands).filter(|mask| (mask + number) % 3 == 0 || mask + 1 == 1 << operands);
+                    for mask in masks {
+                        let call = stored(&call, mask);
+                        let what = format!("{} {} operands {mask:b} of case {number}", isa.name(), call.op);
+                        for (found, expected) in run(&call).iter().zip(&expected) {
+                            compare(&what, found, expected, 0.0);
+                        }
+                        let mut call = call;
+                        call.attributes.push(("outputBfloat16", 1.0));
+                        for (found, expected) in run(&call).iter().zip(&expected) {
+                            let is_lse = expected.shape.len() == 2;
+                            assert_eq!(found.dtype, if is_lse { DType::F32 } else { DType::BF16 });
+                            let mut expected = expected.clone();
+                            if !is_lse {
+                                // Not through `cast`, which drops what decides a tie.
+                                expected.values.iter_mut().for_each(|x| *x = bf16::from_f32(*x as f32).to_f64());
+                            }
+                            compare(&what, found, &expected, 0.0);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// As the float32 ones, and an output is rounded by 2⁻⁸ of itself at most.
+#[test]
+fn attention_in_bfloat16_throughout_equals_the_oracle() {
+    let mut values = Values::new(14);
+    for case in &CASES {
+        let exact = stored(&forward(&mut values, case), 7);
+        let outputs: Vec<Tensor> = exact.oracle().into_iter().map(|tensor| tensor.cast(DType::F32)).collect();
+        let gradient = values.tensor(&outputs[0].shape, 1.0);
+        let exact_backward = stored(&backward(&exact, &outputs, gradient), 31);
+        for (call, floor, term) in [(exact, 0.0, UNIFORM), (exact_backward, 0.1, case.term())] {
+            let [mut plain, mut rounded] = both(&call);
+            plain.attributes.push(("outputBfloat16", 1.0));
+            rounded.attributes.push(("outputBfloat16", 1.0));
+            plain.check_from(2.0 * TOLERANCE + 2f64.powi(-8), floor);
+            rounded.check_from(case.rounding() + 2f64.powi(-8), term);
+        }
+    }
+}
+
 #[test]
 fn attention_gradients_are_those_of_finite_differences() {
     let mut values = Values::new(3);
@@ -211,7 +293,7 @@ fn rope_equals_the_oracle_and_its_inverse_undoes_it() {
         let mut there = call.clone();
         there.attributes.clear();
         back.inputs = vec![Some(there.oracle()[0].clone()), call.inputs[1].clone(), call.inputs[2].clone()];
-        crate::harness::compare("rope there and back", &back.oracle()[0], call.inputs[0].as_ref().unwrap(), 1e-12);
+        compare("rope there and back", &back.oracle()[0], call.inputs[0].as_ref().unwrap(), 1e-12);
     }
 }
 

@@ -12,9 +12,10 @@ mod rounded;
 mod single;
 
 use super::gemm::buffer::WordBuffer;
+use super::operand::as_f32;
 use super::pool::SharedMut;
 use super::simd::dispatch;
-use super::{CpuCall, CpuContext, CpuKernel};
+use super::{CpuCall, CpuContext, CpuKernel, CpuView};
 use crate::dtype::DType;
 use crate::error::{KernelError, Result};
 use backward::{Backward, RowDots};
@@ -91,42 +92,93 @@ fn rounds(context: &CpuContext, call: &CpuCall<'_>) -> bool {
     call.attributes.flag("bfloat16") && context.isa.has_native_bf16()
 }
 
-fn packed(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
-    let q = call.input("q").slice::<f32>()?;
-    let (k, v) = (call.input("k").slice::<f32>()?, call.input("v").slice::<f32>()?);
-    let segments = plan::packed_segments(call.input("cuSeqlens").slice::<i32>()?, call.input("q").spec.shape[0])?;
-    // SAFETY: distinct outputs of this call.
-    let (o, lse) = unsafe { (call.outputs[0].slice_mut()?, call.outputs[1].slice_mut()?) };
-    let geometry = geometry(call, "k");
-    #[cfg(target_arch = "x86_64")]
-    if rounds(context, call) {
-        rounded::forward(context, geometry, &segments, &rounded::Inputs { q, k, v }, (o, lse));
+/// The elements of a float32 or bfloat16 tensor as they are stored.
+fn stored<'a>(call: &CpuCall<'a>, name: &str) -> Result<Rows<'a>> {
+    let view = call.input(name);
+    match view.spec.dtype {
+        DType::F32 => Ok(Rows::F32(view.slice()?)),
+        DType::BF16 => {
+            let values = view.slice::<bf16>()?;
+            // SAFETY: `bf16` is a transparent wrapper of u16.
+            Ok(Rows::BF16(unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), values.len()) }))
+        }
+        _ => Err(KernelError::dtype(call.attributes.op.name, format!("{name} must be float32 or bfloat16"))),
+    }
+}
+
+thread_local! {
+    /// Outputs in f32 that are rounded into their tensors last.
+    static WIDE: Cell<WordBuffer> = const { Cell::new(WordBuffer::new()) };
+}
+
+/// Floats that outputs in bf16 need until they are rounded.
+fn wide_floats(outputs: &[CpuView<'_>]) -> usize {
+    outputs.iter().filter(|view| view.spec.dtype == DType::BF16).map(|view| view.spec.elements()).sum()
+}
+
+/// An output in f32: the tensor itself, or the front of `spare`, which [`narrow`] then rounds.
+///
+/// # Safety
+/// As [`CpuView::slice_mut`].
+unsafe fn wide<'a>(view: &CpuView<'a>, spare: &mut &'a mut [f32]) -> Result<&'a mut [f32]> {
+    if view.spec.dtype == DType::F32 {
+        // SAFETY: by the caller.
+        return unsafe { view.slice_mut() };
+    }
+    let (front, rest) = std::mem::take(spare).split_at_mut(view.spec.elements());
+    *spare = rest;
+    Ok(front)
+}
+
+/// Rounds what [`wide`] gave into a bf16 tensor.
+///
+/// # Safety
+/// As [`CpuView::slice_mut`].
+unsafe fn narrow(context: &CpuContext, values: &[f32], view: &CpuView<'_>) -> Result<()> {
+    if view.spec.dtype == DType::F32 {
         return Ok(());
     }
-    run_forward(context, geometry, &segments, q, (Rows::F32(k), Rows::F32(v)), o, Some(lse));
+    // SAFETY: by the caller.
+    let target = SharedMut::new(unsafe { view.slice_mut::<bf16>()? });
+    context.pool.for_chunks(values.len(), CHUNK, &|begin, end| {
+        // SAFETY: chunks are disjoint.
+        let target = unsafe { target.slice(begin, end) };
+        target.iter_mut().zip(&values[begin..end]).for_each(|(target, value)| *target = bf16::from_f32(*value));
+    });
+    Ok(())
+}
+
+fn packed(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
+    let segments = plan::packed_segments(call.input("cuSeqlens").slice::<i32>()?, call.input("q").spec.shape[0])?;
+    let geometry = geometry(call, "k");
+    let [q, k, v] = ["q", "k", "v"].map(|name| as_f32(&call.input(name)));
+    let (q, k, v) = (q?, k?, v?);
+    let mut buffer = WIDE.take();
+    let mut spare = buffer.floats(wide_floats(&call.outputs[..1]));
+    // SAFETY: distinct outputs of this call.
+    let (o, lse) = unsafe { (wide(&call.outputs[0], &mut spare)?, call.outputs[1].slice_mut()?) };
+    #[cfg(target_arch = "x86_64")]
+    if rounds(context, call) {
+        rounded::forward(context, geometry, &segments, &rounded::Inputs { q: &q, k: &k, v: &v }, (o, lse));
+        // SAFETY: as above.
+        unsafe { narrow(context, o, &call.outputs[0])? };
+        WIDE.set(buffer);
+        return Ok(());
+    }
+    run_forward(context, geometry, &segments, &q, (Rows::F32(&k), Rows::F32(&v)), o, Some(lse));
+    // SAFETY: as above.
+    unsafe { narrow(context, o, &call.outputs[0])? };
+    WIDE.set(buffer);
     Ok(())
 }
 
 fn cached(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
-    let cache = call.input("cacheK");
-    let shape = &cache.spec.shape;
+    let shape = &call.input("cacheK").spec.shape;
     let (slots, positions) = (call.input("slots").slice()?, call.input("positions").slice()?);
     let segments = plan::cached_segments(slots, positions, shape[0], shape[1])?;
-    let rows = |name: &str| -> Result<Rows<'_>> {
-        let view = call.input(name);
-        match view.spec.dtype {
-            DType::F32 => Ok(Rows::F32(view.slice()?)),
-            DType::BF16 => {
-                let values = view.slice::<bf16>()?;
-                // SAFETY: `bf16` is a transparent wrapper of u16.
-                Ok(Rows::BF16(unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), values.len()) }))
-            }
-            _ => Err(KernelError::dtype("attentionDecode", format!("{name} must be float32 or bfloat16"))),
-        }
-    };
     // SAFETY: the output of this call.
     let o: &mut [f32] = unsafe { call.outputs[0].slice_mut()? };
-    let operands = (rows("cacheK")?, rows("cacheV")?);
+    let operands = (stored(call, "cacheK")?, stored(call, "cacheV")?);
     let (geometry, q) = (geometry(call, "cacheK"), call.input("q").slice()?);
     let (single, longer): (Vec<_>, Vec<_>) =
         segments.into_iter().partition(|segment| segment.queries == 1 && single::fits(&geometry));
@@ -154,17 +206,25 @@ fn packed_backward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     let geometry = geometry(call, "k");
     let tokens = call.input("q").spec.shape[0];
     let segments = plan::packed_segments(call.input("cuSeqlens").slice::<i32>()?, tokens)?;
-    let (q, k, v) = (call.input("q").slice::<f32>()?, call.input("k").slice::<f32>()?, call.input("v").slice::<f32>()?);
-    let (do_, o) = (call.input("dO").slice::<f32>()?, call.input("o").slice::<f32>()?);
+    let [q, k, v, do_, o] = ["q", "k", "v", "dO", "o"].map(|name| as_f32(&call.input(name)));
+    let (q, k, v, do_, o) = (&*q?, &*k?, &*v?, &*do_?, &*o?);
     let lse = call.input("lse").slice::<f32>()?;
-    // SAFETY: distinct outputs of this call.
-    let (dq, dk, dv) = unsafe {
-        (call.outputs[0].slice_mut::<f32>()?, call.outputs[1].slice_mut::<f32>()?, call.outputs[2].slice_mut::<f32>()?)
-    };
+    let mut wide_buffer = WIDE.take();
+    let mut spare = wide_buffer.floats(wide_floats(&call.outputs));
+    let [dq, dk, dv] = [0, 1, 2].map(|index| {
+        // SAFETY: distinct outputs of this call.
+        unsafe { wide(&call.outputs[index], &mut spare) }
+    });
+    let (dq, dk, dv) = (dq?, dk?, dv?);
     #[cfg(target_arch = "x86_64")]
     if rounds(context, call) {
         let (inputs, saved) = (rounded::Inputs { q, k, v }, rounded::Saved { do_, o, lse });
-        rounded::backward(context, geometry, &segments, &inputs, &saved, (dq, dk, dv));
+        rounded::backward(context, geometry, &segments, &inputs, &saved, (&mut *dq, &mut *dk, &mut *dv));
+        for (values, view) in [dq, dk, dv].iter().zip(&call.outputs) {
+            // SAFETY: as above.
+            unsafe { narrow(context, values, view)? };
+        }
+        WIDE.set(wide_buffer);
         return Ok(());
     }
     let (dim, heads) = (geometry.dim, geometry.heads);
@@ -210,7 +270,7 @@ fn packed_backward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
         dispatch(context.isa, task);
     });
     let extra = &*extra;
-    for (total, offset) in [(dk, 0), (dv, k.len())] {
+    for (total, offset) in [(&mut *dk, 0), (&mut *dv, k.len())] {
         let total = SharedMut::new(total);
         context.pool.for_chunks(if shares > 1 { k.len() } else { 0 }, CHUNK, &|begin, end| {
             // SAFETY: chunks are disjoint.
@@ -222,5 +282,10 @@ fn packed_backward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
         });
     }
     EXTRA.set(buffer);
+    for (values, view) in [dq, dk, dv].iter().zip(&call.outputs) {
+        // SAFETY: as above.
+        unsafe { narrow(context, values, view)? };
+    }
+    WIDE.set(wide_buffer);
     Ok(())
 }
