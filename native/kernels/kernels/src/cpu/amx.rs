@@ -110,6 +110,86 @@ pub struct Part {
     pub b: Columns,
 }
 
+/// As [`multiply`] of two tiles of rows and two of columns whose words lie together; asks for B two steps ahead into the
+/// first cache, and at the end for what will be read after it, from `next` on.
+///
+/// # Safety
+/// As [`multiply`].
+pub unsafe fn multiply_ahead(parts: &[Part], before: Option<Before>, c: *mut f32, stride: usize, next: *const u32) {
+    /// Steps of 16 words that are asked for ahead: a step of B is 2 KiB, four of them and a panel of A fill half of the
+    /// first cache.
+    const AHEAD: usize = 2;
+    let stride = 4 * stride;
+    let lower = c.wrapping_byte_add(16 * stride);
+    // SAFETY: extents by the caller; the registers are shaped, and compiled code uses none of them; what is asked for
+    // need not exist.
+    unsafe {
+        if let Some(Before { at, stride }) = before {
+            let (stride, lower) = (4 * stride, at.wrapping_byte_add(64 * stride));
+            asm!(
+                "tileloadd tmm0, [{c}+{s}]",
+                "tileloadd tmm1, [{c}+{s}+64]",
+                "tileloadd tmm2, [{d}+{s}]",
+                "tileloadd tmm3, [{d}+{s}+64]",
+                c = in(reg) at, d = in(reg) lower, s = in(reg) stride, options(nostack, preserves_flags)
+            );
+        } else {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                options(nostack, nomem, preserves_flags)
+            );
+        }
+        for (index, Part { steps, a, b }) in parts.iter().enumerate() {
+            let steps = steps / 16;
+            // The last part asks for what comes next, the others for their own and what lies behind it.
+            let tail = if index + 1 == parts.len() { steps.min(AHEAD) } else { 0 };
+            let (mut a, mut b) = (*a, b.at);
+            for (count, mut ahead) in [(steps - tail, b.wrapping_byte_add(2048 * AHEAD)), (tail, next)] {
+                if count == 0 {
+                    continue;
+                }
+                asm!(
+                    "2:",
+                    "tileloadd tmm4, [{a}+{l}]",
+                    "prefetcht0 [{p}]", "prefetcht0 [{p}+64]", "prefetcht0 [{p}+128]", "prefetcht0 [{p}+192]",
+                    "prefetcht0 [{p}+256]", "prefetcht0 [{p}+320]", "prefetcht0 [{p}+384]", "prefetcht0 [{p}+448]",
+                    "tileloadd tmm6, [{b}+{m}]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "prefetcht0 [{p}+512]", "prefetcht0 [{p}+576]", "prefetcht0 [{p}+640]", "prefetcht0 [{p}+704]",
+                    "prefetcht0 [{p}+768]", "prefetcht0 [{p}+832]", "prefetcht0 [{p}+896]", "prefetcht0 [{p}+960]",
+                    "tileloadd tmm7, [{b}+{m}+64]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "prefetcht0 [{p}+1024]", "prefetcht0 [{p}+1088]", "prefetcht0 [{p}+1152]", "prefetcht0 [{p}+1216]",
+                    "prefetcht0 [{p}+1280]", "prefetcht0 [{p}+1344]", "prefetcht0 [{p}+1408]", "prefetcht0 [{p}+1472]",
+                    "tileloadd tmm5, [{a}+{l}+1024]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "prefetcht0 [{p}+1536]", "prefetcht0 [{p}+1600]", "prefetcht0 [{p}+1664]", "prefetcht0 [{p}+1728]",
+                    "prefetcht0 [{p}+1792]", "prefetcht0 [{p}+1856]", "prefetcht0 [{p}+1920]", "prefetcht0 [{p}+1984]",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    "add {a}, 2048",
+                    "add {b}, 2048",
+                    "add {p}, 2048",
+                    "dec {n}",
+                    "jnz 2b",
+                    a = inout(reg) a, b = inout(reg) b, p = inout(reg) ahead, n = inout(reg) count => _,
+                    l = in(reg) 64usize, m = in(reg) 128usize, options(nostack)
+                );
+                let _ = ahead;
+            }
+        }
+        asm!(
+            "tilestored [{c}+{s}], tmm0",
+            "tilestored [{c}+{s}+64], tmm1",
+            "tilestored [{d}+{s}], tmm2",
+            "tilestored [{d}+{s}+64], tmm3",
+            c = in(reg) c, d = in(reg) lower, s = in(reg) stride, options(nostack, preserves_flags)
+        );
+    }
+}
+
 /// C = before + the sum of A·B of all `parts` in whole tiles: one of rows, or `two`, by `V` of columns. `before` may be C
 /// itself.
 ///

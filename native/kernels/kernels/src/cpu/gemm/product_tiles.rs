@@ -1,9 +1,10 @@
 //! Tasks of a product with tile registers.
 //!
-//! A block of K of a slab of columns is packed into the second cache. Then every row panel streams past it, each tile of
-//! C adding up the whole block in registers; between blocks, sums wait in the second cache, so that C is touched once.
+//! A block of K of a slab of columns is packed into the second cache. Then every row panel passes it, piece by piece of K:
+//! a piece of the row panel stays in the first cache while the columns stream past it, and so do the sums between pieces.
+//! Between blocks, sums wait in the second cache, so that C is touched once.
 
-use crate::cpu::amx::{Before, Columns, Part, TILE, Tiles, multiply};
+use crate::cpu::amx::{Before, Columns, Part, TILE, Tiles, multiply, multiply_ahead};
 use crate::cpu::gemm::chunks::{Chunk, Segment, chunks};
 use crate::cpu::gemm::kernel::MicroKernel;
 use crate::cpu::gemm::pack::{Panel, pack};
@@ -15,6 +16,9 @@ use std::ops::Range;
 
 /// Most pairs of row and column panels whose sums wait between chunks, in the second cache: 512 KiB. More wait in C.
 const MOST_WAITING: usize = 128;
+
+/// Words of K of a piece, at most: 16 KiB of a row panel.
+const PIECE: usize = 128;
 
 /// One task: row panels `panels`, columns `span`. Where the target rounds, so many row panels at a time as can wait.
 pub fn run_slab(
@@ -49,7 +53,7 @@ fn run_panels(
         && chunks.iter().all(|chunk| chunk.alpha() == 1.0)
         && column_panels * panels.len() <= MOST_WAITING;
     let tile = kernel.rows * kernel.columns;
-    let waiting = if wait { column_panels * panels.len() } else { 0 };
+    let waiting = column_panels * if wait { panels.len() } else { 1 };
     let (edge, sums) = sums.floats((1 + waiting) * tile).split_at_mut(tile);
     // SAFETY: kernels of this layout are only chosen where tile registers may be used.
     let _tiles = unsafe { Tiles::shape() };
@@ -68,10 +72,14 @@ fn run_panels(
             }
         }
         let (is_first, is_last) = (number == 0, number + 1 == chunks.len());
+        let words = chunk.first.words;
+        let pieces = words.div_ceil(PIECE).max(1);
+        let piece_words = words.div_ceil(pieces).next_multiple_of(TILE);
         for (line, row_index) in panels.clone().enumerate() {
-            for index in 0..column_panels {
-                let sums =
-                    if wait { sums[(line * column_panels + index) * tile..].as_mut_ptr() } else { edge.as_mut_ptr() };
+            for (piece, index) in (0..pieces).flat_map(|piece| (0..column_panels).map(move |index| (piece, index))) {
+                let place = if wait { line * column_panels + index } else { index };
+                let following = if index + 1 < column_panels { (piece, index + 1) } else { ((piece + 1) % pieces, 0) };
+                let is_last_piece = piece + 1 == pieces;
                 let job = Job {
                     kernel,
                     target,
@@ -79,11 +87,16 @@ fn run_panels(
                     packed,
                     row: row_panel(kernel, target.rows, row_index),
                     panel: column_panel(kernel, &span, index, 1),
-                    sums,
+                    words: (piece * piece_words).min(words)..((piece + 1) * piece_words).min(words),
+                    with_second: is_last_piece,
+                    next: packed[following.1 * kernel.columns * words..]
+                        .as_ptr()
+                        .wrapping_add(following.0 * piece_words * kernel.columns),
+                    sums: sums[place * tile..].as_mut_ptr(),
                     edge: edge.as_mut_ptr(),
                     before: if is_first || wait { start } else { Start::Accumulate },
-                    present: wait && !is_first,
-                    stays: wait && !is_last,
+                    present: (wait && !is_first) || piece > 0,
+                    stays: (wait && !is_last) || !is_last_piece,
                     streams: target.streams && (wait || chunks.len() == 1),
                 };
                 job.add();
@@ -110,15 +123,21 @@ struct Job<'a> {
     /// First row, and rows.
     row: (usize, usize),
     panel: Panel,
-    /// Where sums wait between chunks: room for a tile.
+    /// The piece: words of the chunk's first block of K.
+    words: Range<usize>,
+    /// Whether its second block follows them.
+    with_second: bool,
+    /// Columns that will be read next.
+    next: *const u32,
+    /// Where sums wait between pieces and chunks: room for a tile.
     sums: *mut f32,
     /// Room for a tile.
     edge: *mut f32,
     /// What C holds before.
     before: Start<'a>,
-    /// Whether sums of earlier chunks wait.
+    /// Whether sums of what came before wait.
     present: bool,
-    /// Whether the sums wait for another chunk.
+    /// Whether the sums wait for more.
     stays: bool,
     /// Whether whole lines of C pass the caches: not where another chunk reads them again.
     streams: bool,
@@ -131,11 +150,13 @@ impl Job<'_> {
         unsafe { if self.panel.width == self.kernel.columns { self.add_tiles::<2>() } else { self.add_tiles::<1>() } }
     }
 
-    fn part(&self, Segment { term, words, rows, columns, .. }: &Segment<'_>) -> Part {
+    /// Words `piece` of a block.
+    fn part(&self, Segment { term, words, rows, columns, .. }: &Segment<'_>, piece: Range<usize>) -> Part {
         let (width, (row, height)) = (self.panel.width, self.row);
-        let b = &self.packed[columns + self.panel.offset * words..][..words * width];
-        let a = &term.rows.words[rows + row * words..][..stored_rows(self.kernel, height) * words];
-        Part { steps: *words, a: a.as_ptr(), b: Columns { at: b.as_ptr(), stride: width } }
+        let stored = stored_rows(self.kernel, height);
+        let b = &self.packed[columns + self.panel.offset * words..][..words * width][piece.start * width..];
+        let a = &term.rows.words[rows + row * words..][..stored * words][piece.start * stored..];
+        Part { steps: piece.len(), a: a.as_ptr(), b: Columns { at: b.as_ptr(), stride: width } }
     }
 
     /// # Safety
@@ -147,8 +168,12 @@ impl Job<'_> {
         let at = if rounds { self.target.at_rounded(row, column).cast() } else { self.target.at(row, column) };
         let c = Tile { at, stride: self.target.stride, rows: height, count, column };
         let Chunk { first, second } = self.chunk;
-        let first = self.part(first);
-        let parts = [first, second.as_ref().map_or(Part { steps: 0, ..first }, |segment| self.part(segment))];
+        let first = self.part(first, self.words.clone());
+        let second = second.as_ref().filter(|_| self.with_second);
+        let parts = match second {
+            Some(segment) => [first, self.part(segment, 0..segment.words)],
+            None => [Part { steps: 0, ..first }, first],
+        };
         let whole = count == width && height.is_multiple_of(TILE);
         let streams = whole && self.streams && !matches!(before, Start::Accumulate);
         let alpha = self.chunk.alpha();
@@ -169,7 +194,11 @@ impl Job<'_> {
                 () if whole && !streams && alpha == 1.0 && !rounds => (c.at, c.stride),
                 () => (edge, width),
             };
-            multiply::<V>(height > TILE, &parts, from, to, stride);
+            if V == 2 && height > TILE {
+                multiply_ahead(&parts, from, to, stride, self.next);
+            } else {
+                multiply::<V>(height > TILE, &parts, from, to, stride);
+            }
             if !self.stays && to == edge {
                 match alpha {
                     _ if rounds => c.round::<V>(edge, streams),
