@@ -148,23 +148,38 @@ unsafe fn narrow(context: &CpuContext, values: &[f32], view: &CpuView<'_>) -> Re
     Ok(())
 }
 
+/// An output as it is stored.
+///
+/// # Safety
+/// As [`CpuView::slice_mut`].
+#[cfg(target_arch = "x86_64")]
+unsafe fn written(view: &CpuView<'_>) -> Result<rounded::Written> {
+    // SAFETY: by the caller.
+    unsafe {
+        Ok(match view.spec.dtype {
+            DType::F32 => rounded::Written::F32(view.slice_mut::<f32>()?.as_mut_ptr()),
+            _ => rounded::Written::BF16(view.slice_mut::<bf16>()?.as_mut_ptr().cast()),
+        })
+    }
+}
+
 fn packed(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     let segments = plan::packed_segments(call.input("cuSeqlens").slice::<i32>()?, call.input("q").spec.shape[0])?;
     let geometry = geometry(call, "k");
+    #[cfg(target_arch = "x86_64")]
+    if rounds(context, call) {
+        let inputs = rounded::Inputs { q: stored(call, "q")?, k: stored(call, "k")?, v: stored(call, "v")? };
+        // SAFETY: distinct outputs of this call.
+        let (o, lse) = unsafe { (written(&call.outputs[0])?, call.outputs[1].slice_mut()?) };
+        rounded::forward(context, geometry, &segments, &inputs, (o, lse));
+        return Ok(());
+    }
     let [q, k, v] = ["q", "k", "v"].map(|name| as_f32(&call.input(name)));
     let (q, k, v) = (q?, k?, v?);
     let mut buffer = WIDE.take();
     let mut spare = buffer.floats(wide_floats(&call.outputs[..1]));
     // SAFETY: distinct outputs of this call.
     let (o, lse) = unsafe { (wide(&call.outputs[0], &mut spare)?, call.outputs[1].slice_mut()?) };
-    #[cfg(target_arch = "x86_64")]
-    if rounds(context, call) {
-        rounded::forward(context, geometry, &segments, &rounded::Inputs { q: &q, k: &k, v: &v }, (o, lse));
-        // SAFETY: as above.
-        unsafe { narrow(context, o, &call.outputs[0])? };
-        WIDE.set(buffer);
-        return Ok(());
-    }
     run_forward(context, geometry, &segments, &q, (Rows::F32(&k), Rows::F32(&v)), o, Some(lse));
     // SAFETY: as above.
     unsafe { narrow(context, o, &call.outputs[0])? };
@@ -206,9 +221,18 @@ fn packed_backward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
     let geometry = geometry(call, "k");
     let tokens = call.input("q").spec.shape[0];
     let segments = plan::packed_segments(call.input("cuSeqlens").slice::<i32>()?, tokens)?;
+    let lse = call.input("lse").slice::<f32>()?;
+    #[cfg(target_arch = "x86_64")]
+    if rounds(context, call) {
+        let inputs = rounded::Inputs { q: stored(call, "q")?, k: stored(call, "k")?, v: stored(call, "v")? };
+        let saved = rounded::Saved { do_: stored(call, "dO")?, o: stored(call, "o")?, lse };
+        // SAFETY: distinct outputs of this call.
+        let gradients = unsafe { (written(&call.outputs[0])?, written(&call.outputs[1])?, written(&call.outputs[2])?) };
+        rounded::backward(context, geometry, &segments, &inputs, &saved, gradients);
+        return Ok(());
+    }
     let [q, k, v, do_, o] = ["q", "k", "v", "dO", "o"].map(|name| as_f32(&call.input(name)));
     let (q, k, v, do_, o) = (&*q?, &*k?, &*v?, &*do_?, &*o?);
-    let lse = call.input("lse").slice::<f32>()?;
     let mut wide_buffer = WIDE.take();
     let mut spare = wide_buffer.floats(wide_floats(&call.outputs));
     let [dq, dk, dv] = [0, 1, 2].map(|index| {
@@ -216,17 +240,6 @@ fn packed_backward(context: &CpuContext, call: &CpuCall<'_>) -> Result<()> {
         unsafe { wide(&call.outputs[index], &mut spare) }
     });
     let (dq, dk, dv) = (dq?, dk?, dv?);
-    #[cfg(target_arch = "x86_64")]
-    if rounds(context, call) {
-        let (inputs, saved) = (rounded::Inputs { q, k, v }, rounded::Saved { do_, o, lse });
-        rounded::backward(context, geometry, &segments, &inputs, &saved, (&mut *dq, &mut *dk, &mut *dv));
-        for (values, view) in [dq, dk, dv].iter().zip(&call.outputs) {
-            // SAFETY: as above.
-            unsafe { narrow(context, values, view)? };
-        }
-        WIDE.set(wide_buffer);
-        return Ok(());
-    }
     let (dim, heads) = (geometry.dim, geometry.heads);
     let mut delta = vec![0.0; tokens * heads];
     let shared = SharedMut::new(&mut delta);

@@ -4,27 +4,42 @@
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use std::collections::VecDeque;
 
-/// Cache lines asked for per register tile of a product: about one in a hundred cycles.
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Cache lines asked for per step.
 const LINES: usize = 8;
 
-/// `count` runs of `span` floats, `stride` floats apart.
+/// `count` runs of `span` bytes, `stride` bytes apart.
 #[derive(Clone, Copy)]
 pub struct Strip {
-    /// First float.
-    pub at: *const f32,
-    /// Floats between runs.
+    /// First byte.
+    pub at: *const u8,
+    /// Bytes between runs.
     pub stride: usize,
     /// Number of runs.
     pub count: usize,
-    /// Floats per run.
+    /// Bytes per run.
     pub span: usize,
+}
+
+impl Strip {
+    /// Asks for all of it.
+    pub fn fetch(&self) {
+        for run in 0..self.count {
+            for byte in (0..self.span).step_by(LINE) {
+                // SAFETY: a prefetch may point anywhere.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(self.at.wrapping_add(run * self.stride + byte).cast()) };
+            }
+        }
+    }
 }
 
 /// Strips that are asked for piece by piece, into the second cache level.
 #[derive(Default)]
 pub struct Ahead {
     strips: VecDeque<Strip>,
-    /// Next float of the first strip's first run.
+    /// Next byte of the first strip's first run.
     next: usize,
 }
 
@@ -50,9 +65,9 @@ impl Ahead {
         for line in 0..LINES {
             // Past the end of a run it asks for a neighbour's lines, which another task needs; it need not be exact.
             // SAFETY: a prefetch may point anywhere.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(first.wrapping_add(16 * line).cast()) };
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(first.wrapping_add(LINE * line).cast()) };
         }
-        self.next += 16 * LINES;
+        self.next += LINE * LINES;
         if self.next >= strip.span {
             self.next = 0;
             strip.at = strip.at.wrapping_add(strip.stride);

@@ -1,27 +1,31 @@
 //! One task of bf16 attention backward: a share of the query blocks of one key-value head (FlashAttention-2,
-//! arXiv 2307.08691, alg. 2). The same shares and the same order of sums as in f32.
+//! arXiv 2307.08691, alg. 2), a run of keys after the other. The sums are added up in an order that depends on shapes only.
+//!
+//! The gradients of a run's keys and values stay in the second cache, turned (a column per key), because their left
+//! operands, queries and output gradients, then are turned once per block of queries and the weights never.
 
-use super::super::pack::{SoftCap, mask};
+use super::super::pack::Rows as Stored;
 use super::super::plan::{Geometry, Segment};
 use super::ahead::Ahead;
+use super::forward::scale;
 use super::keys::Packed;
 use super::pack::{
-    Memory, Rows, TASK, line, pack_pairs, pack_transposed, panels, row_dots, row_words, take, take_floats, write_rows,
+    BLOCK, Memory, SQUARE, TASK, line, pack_slabs, pack_turned_pairs, row_dots, take, take_floats, write_rows,
+    write_turned,
 };
-use super::seen::Seen;
-use super::softmax::{Gradients, Saved, differentiate};
-use super::tile::{Inner, Left, PANEL, Product, Right, Update};
+use super::product::Block;
+use super::rows::{Place, Rows, Written};
+use super::sight::Sight;
+use super::softmax::{Gradients, Slope, differentiate};
 use crate::cpu::amx::Tiles;
-use crate::cpu::isa::Isa;
-use crate::cpu::simd::dispatch;
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
 
-/// Query rows of a block.
-pub const ROWS: usize = 128;
+/// Query rows of a block, at most.
+pub const ROWS: usize = 256;
 
-/// Keys of a tile; even, and a multiple of the six rows of a register tile.
-const KEYS: usize = 96;
+/// Blocks of keys of a run.
+const RUN: usize = 16;
 
 /// A task and its operands.
 pub struct Backward<'a> {
@@ -29,268 +33,363 @@ pub struct Backward<'a> {
     pub geometry: Geometry,
     /// The segment.
     pub segment: Segment,
-    /// Its index.
-    pub index: usize,
+    /// Its first slot among the packed keys.
+    pub slot: usize,
     /// Key-value head.
     pub kv_head: usize,
+    /// Queries of a block.
+    pub block: usize,
     /// Share of the query blocks: block b belongs to share b mod shares.
     pub share: usize,
     /// Number of shares.
     pub shares: usize,
     /// Queries [T, H, D].
-    pub q: &'a [f32],
-    /// Keys, rows and pairs wanted.
+    pub q: Stored<'a>,
+    /// Keys, columns and pairs wanted.
     pub k: Packed,
-    /// Values, rows wanted.
+    /// Values, columns wanted.
     pub v: Packed,
     /// Outputs [T, H, D].
-    pub o: &'a [f32],
+    pub o: Stored<'a>,
     /// Output gradient [T, H, D].
-    pub do_: &'a [f32],
+    pub do_: Stored<'a>,
     /// Saved denominators [T, H].
     pub lse: &'a [f32],
     /// Query gradient [T, H, D].
-    pub dq: *mut f32,
-    /// Key gradient at the segment's first row of this head, with `stride` between rows.
-    pub dk: *mut f32,
-    /// Value gradient, as `dk`.
-    pub dv: *mut f32,
-    /// Row stride of `dk` and `dv`.
-    pub stride: usize,
+    pub dq: Written,
+    /// Where the gradients of keys and values go.
+    pub sums: Sums,
     /// Whether to multiply with tile registers.
     pub tiles: bool,
 }
 
-/// Query-side operands of one block.
-struct Block<'a> {
-    query_columns: &'a mut [u32],
-    query_pairs: &'a mut [u32],
-    output_columns: &'a mut [u32],
-    output_pairs: &'a mut [u32],
-    stage: &'a mut [u32],
+/// Where a task leaves the gradients of keys and values.
+#[derive(Clone, Copy)]
+pub enum Sums {
+    /// In the tensors dK and dV [T, KV, D].
+    Rows(Written, Written),
+    /// As sums of this share, for each block of keys those of [`block_floats`].
+    Blocks(*mut f32),
+}
+
+/// Floats of a block of keys' sums: dK, then dV, an element's 32 keys after the other's.
+pub fn block_floats(dim: usize) -> usize {
+    2 * dim.next_multiple_of(BLOCK) * BLOCK
+}
+
+/// Writes the rows of dK and dV of the block `key_block` of a segment.
+///
+/// # Safety
+/// AVX-512 F, BW, VL and BF16 exist, `sums` is as [`block_floats`] says and the rows are writable.
+pub unsafe fn write_keys(
+    geometry: &Geometry,
+    segment: &Segment,
+    (kv_head, key_block): (usize, usize),
+    sums: *const f32,
+    (dk, dv): (Written, Written),
+) {
+    let first = key_block * BLOCK;
+    let (token, count) = (segment.key + first, BLOCK.min(segment.keys - first));
+    let place = Place { token, count, heads: geometry.kv_heads, head: kv_head, group: 1, dim: geometry.dim };
+    // SAFETY: by the caller.
+    unsafe {
+        write_turned(&place, sums, geometry.scale, dk);
+        write_turned(&place, sums.add(block_floats(geometry.dim) / 2), 1.0, dv);
+    }
+}
+
+/// Memory of a task.
+struct Scratch<'a> {
+    query: &'a mut [u32],
+    gradient: &'a mut [u32],
+    turned_query: &'a mut [u32],
+    turned_gradient: &'a mut [u32],
+    /// Weights and slopes of one block of keys, pairs of rows.
+    weights: &'a mut [u32],
+    slopes: &'a mut [u32],
+    /// Slopes of a run, pairs of keys.
+    rows: &'a mut [u32],
+    /// Two blocks of scores and of their gradients.
+    scores: &'a mut [f32],
     lse: &'a mut [f32],
     delta: &'a mut [f32],
+    /// Gradients of the queries: of one block, or of all of the share when keys come in several runs.
     dq: &'a mut [f32],
-}
-
-/// What belongs to one pair of a query block and a key tile.
-struct Pair<'a> {
-    scores: &'a mut [f32],
-    slopes: &'a mut [f32],
-    weights: &'a mut [u32],
-    rows: &'a mut [u32],
-    pairs: &'a mut [u32],
-}
-
-/// How far a task is.
-#[derive(Default)]
-struct Progress {
-    /// Memory needed soon.
+    sums: *mut f32,
     ahead: Ahead,
-    /// Keys before this one have gradients; those of the others are whatever memory held.
-    written: usize,
 }
 
 impl Backward<'_> {
-    fn rows<'b>(&self, values: &'b [f32], first: usize, count: usize) -> Rows<'b> {
+    fn place(&self, first: usize, count: usize) -> Place {
         let (group, heads, dim) = (self.geometry.group(), self.geometry.heads, self.geometry.dim);
         let (token, count) = (self.segment.query + first, count * group);
-        Rows { values, token, count, heads, head: self.kv_head * group, group, dim }
+        Place { token, count, heads, head: self.kv_head * group, group, dim }
     }
 
-    /// Runs the task with blocks of `block` queries; writes `dk` and `dv` of every key of the segment.
+    /// Queries of the block that begins at `first`.
+    fn count(&self, first: usize) -> usize {
+        self.block.min(self.segment.queries.saturating_sub(first))
+    }
+
+    fn wide(&self) -> usize {
+        self.geometry.dim.next_multiple_of(BLOCK)
+    }
+
+    /// Runs the task; the gradients of every key of the segment are written.
     ///
     /// # Safety
-    /// AVX-512 F, BW, DQ, VL and BF16 exist; `dk`, `dv` and the query rows of this share are written by this task
+    /// AVX-512 F, BW, DQ, VL and BF16 exist; the gradients and the query rows of this share are written by this task
     /// alone.
-    pub unsafe fn run(&self, block: usize) {
+    pub unsafe fn run(&self) {
         // SAFETY: the instruction set was detected.
         let _tiles = self.tiles.then(|| unsafe { Tiles::shape() });
-        let dim = self.geometry.dim;
-        let rows = block.min(self.segment.queries) * self.geometry.group();
-        let (padded, wide) = (rows.next_multiple_of(16), dim.next_multiple_of(16));
-        let columns = panels(rows) * dim.div_ceil(2) * PANEL;
-        let pairs = panels(dim) * rows.div_ceil(2) * PANEL;
-        let tile = KEYS * padded;
-        let words = [columns, pairs, columns, pairs, rows * row_words(dim), tile / 2, tile / 2, tile / 2];
-        let floats = [padded, padded, padded * wide, tile, tile];
-        let total = words.iter().chain(&floats).map(|size| line(*size)).sum();
-        let mut memory = Memory::take(&TASK, total);
+        let wide = self.wide();
+        let rows = (self.block.min(self.segment.queries) * self.geometry.group()).next_multiple_of(BLOCK);
+        let key_blocks = self.segment.keys.div_ceil(BLOCK);
+        let run = RUN.min(key_blocks);
+        let indices = || (self.share..self.segment.queries.div_ceil(self.block)).step_by(self.shares);
+        let kept = if key_blocks > RUN { indices().count() } else { 1 };
+        let sums = if matches!(self.sums, Sums::Rows(..)) { run * block_floats(self.geometry.dim) } else { 0 };
+        let operand = rows * wide / 2;
+        let words = [operand, operand, operand, operand, rows * BLOCK / 2, rows * BLOCK / 2, run * rows * BLOCK / 2];
+        let floats = [2 * SQUARE, rows, rows, kept * rows * wide, sums];
+        let mut memory = Memory::take(&TASK, words.iter().chain(&floats).map(|size| line(*size)).sum());
         let mut memory = memory.words();
-        let [query_columns, query_pairs, output_columns, output_pairs, stage, weights, rows, pairs] =
+        let [query, gradient, turned_query, turned_gradient, weights, slopes, slabs] =
             words.map(|size| take(&mut memory, size));
-        let [lse, delta, dq, scores, slopes] = floats.map(|size| take_floats(&mut memory, size));
-        let mut operands = Block { query_columns, query_pairs, output_columns, output_pairs, stage, lse, delta, dq };
-        let mut pair = Pair { scores, slopes, weights, rows, pairs };
-        let mut progress = Progress::default();
-        for index in (self.share..self.segment.queries.div_ceil(block)).step_by(self.shares) {
-            let count = |first: usize| block.min(self.segment.queries.saturating_sub(first));
-            let (first, next) = (index * block, (index + self.shares) * block);
-            progress.ahead.clear();
-            progress.ahead.push(self.rows(self.q, first, count(first)).strip(self.dq));
-            for values in [self.q, self.do_, self.o] {
-                progress.ahead.push(self.rows(values, next, count(next)).strip(values.as_ptr()));
+        let [scores, lse, delta, dq, own] = floats.map(|size| take_floats(&mut memory, size));
+        let mut scratch = Scratch {
+            query,
+            gradient,
+            turned_query,
+            turned_gradient,
+            weights,
+            slopes,
+            rows: slabs,
+            scores,
+            lse,
+            delta,
+            dq,
+            sums: own.as_mut_ptr(),
+            ahead: Ahead::default(),
+        };
+        for start in (0..key_blocks).step_by(RUN) {
+            let run = start..(start + RUN).min(key_blocks);
+            if let Sums::Blocks(at) = self.sums {
+                scratch.sums = at.wrapping_add(start * block_floats(self.geometry.dim));
+            }
+            let mut written = 0u32;
+            for (number, index) in indices().enumerate() {
+                let first = index * self.block;
+                let at = if kept > 1 { number * rows * wide } else { 0 };
+                // SAFETY: by the caller.
+                unsafe { self.query_block(first, run.clone(), at, &mut scratch, &mut written) };
             }
             // SAFETY: by the caller.
-            unsafe { self.query_block(first, count(first), &mut operands, &mut pair, &mut progress) };
+            unsafe { self.finish(run, &scratch, written) };
         }
-        // SAFETY: by the caller.
-        unsafe { self.clear(progress.written..self.segment.keys) };
     }
 
-    /// Zeroes the gradients of keys.
+    /// Writes the gradients of a run's keys; those whose bits in `written` are not set are zero.
     ///
     /// # Safety
     /// As [`Self::run`].
-    unsafe fn clear(&self, keys: Range<usize>) {
-        for key in keys {
-            // SAFETY: rows of this task's gradients.
+    unsafe fn finish(&self, run: Range<usize>, scratch: &Scratch<'_>, written: u32) {
+        let size = block_floats(self.geometry.dim);
+        for key_block in run.clone() {
+            let at = scratch.sums.wrapping_add((key_block - run.start) * size);
+            // SAFETY: by the caller.
             unsafe {
-                self.dk.add(key * self.stride).write_bytes(0, self.geometry.dim);
-                self.dv.add(key * self.stride).write_bytes(0, self.geometry.dim);
+                if written >> (key_block - run.start) & 1 == 0 {
+                    at.write_bytes(0, size);
+                }
+                if let Sums::Rows(dk, dv) = self.sums {
+                    write_keys(&self.geometry, &self.segment, (self.kv_head, key_block), at, (dk, dv));
+                }
             }
         }
     }
 
+    /// The block of queries from `first` on with the keys of a run; its own gradient is at `dq_at` of the scratch
+    /// memory.
+    ///
     /// # Safety
     /// As [`Self::run`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
     unsafe fn query_block(
         &self,
         first: usize,
-        count: usize,
-        block: &mut Block<'_>,
-        pair: &mut Pair<'_>,
-        progress: &mut Progress,
+        run: Range<usize>,
+        dq_at: usize,
+        scratch: &mut Scratch<'_>,
+        written: &mut u32,
     ) {
         let geometry = &self.geometry;
-        let (query, gradient) = (self.rows(self.q, first, count), self.rows(self.do_, first, count));
-        let (rows, dim) = (query.count, geometry.dim);
-        let (padded, wide) = (rows.next_multiple_of(16), dim.next_multiple_of(16));
-        let unit = if geometry.softcap > 0.0 { geometry.scale } else { geometry.scale * LOG2_E };
-        let panel = rows.div_ceil(2) * PANEL;
-        block.lse.fill(0.0);
-        block.delta.fill(0.0);
-        // SAFETY: the instructions exist; the block's memory was sized for it.
+        let count = self.count(first);
+        let sight = Sight::new(geometry, &self.segment, first, count);
+        let seen = sight.all_key_blocks();
+        let part = seen.start.clamp(run.start, run.end)..seen.end.clamp(run.start, run.end);
+        if part.start >= part.end && !(seen.is_empty() && run.start == 0) {
+            return;
+        }
+        let place = self.place(first, count);
+        let rows = place.count.next_multiple_of(BLOCK);
+        let (query, gradient) = (Rows { values: self.q, place }, Rows { values: self.do_, place });
+        scratch.ahead.clear();
+        scratch.ahead.push(self.dq.strip(&place));
+        let next = first + self.block * self.shares;
+        for values in [self.q, self.do_, self.o] {
+            scratch.ahead.push(Rows { values, place: self.place(next, self.count(next)) }.strip());
+        }
+        scratch.lse.fill(0.0);
+        scratch.delta.fill(0.0);
+        // SAFETY: the instructions exist; the scratch memory was sized for a block.
         unsafe {
-            pack_transposed(query, unit, block.query_columns, block.stage);
-            pack_pairs(query, geometry.scale, block.query_pairs.as_mut_ptr(), panel);
-            pack_transposed(gradient, 1.0, block.output_columns, block.stage);
-            pack_pairs(gradient, 1.0, block.output_pairs.as_mut_ptr(), panel);
-            row_dots(gradient, self.rows(self.o, first, count), block.delta);
+            pack_slabs(query, scratch.query.as_mut_ptr(), 16 * rows);
+            pack_slabs(gradient, scratch.gradient.as_mut_ptr(), 16 * rows);
+            pack_turned_pairs(query, scratch.turned_query.as_mut_ptr());
+            pack_turned_pairs(gradient, scratch.turned_gradient.as_mut_ptr());
+            row_dots(gradient, Rows { values: self.o, place }, scratch.delta);
         }
-        for row in 0..rows {
-            block.lse[row] = self.lse[query.start(row) / dim] * LOG2_E;
+        for row in 0..place.count {
+            scratch.lse[row] = self.lse[place.start(row) / place.dim] * LOG2_E;
         }
-        let seen = Seen::new(geometry, &self.segment, first, count);
-        let (start, end) = geometry.visible(seen.low, seen.low + count - 1, self.segment.keys);
-        // Pairs of keys begin at even keys; the mask hides one too many.
-        let start = start & !1;
-        if start >= end {
-            block.dq.fill(0.0);
-        }
-        if start > progress.written {
+        for key_block in part.clone() {
+            let bit = 1 << (key_block - run.start);
             // SAFETY: by the caller.
-            unsafe { self.clear(progress.written..start) };
-            progress.written = start;
+            unsafe { self.key_block(&sight, key_block, &run, *written & bit != 0, rows, scratch) };
+            *written |= bit;
         }
-        for key in (start..end).step_by(KEYS) {
-            let seen = seen.over(key, KEYS.min(end - key));
-            // SAFETY: by the caller.
-            unsafe { self.key_tile(&seen, padded, key > start, block, pair, progress) };
-            progress.written = progress.written.max(key + seen.keys);
+        // SAFETY: the slopes of the run's blocks were written above, where a row of them sees the keys.
+        unsafe { self.query_gradient(&sight, &run, seen.start >= run.start, rows, dq_at, scratch) };
+        if seen.end <= run.end {
+            scratch.delta.fill(geometry.scale);
+            // SAFETY: query rows of different tasks are disjoint.
+            unsafe { write_rows(&place, scratch.dq.as_ptr().add(dq_at), rows * BLOCK, scratch.delta, self.dq) };
         }
-        block.delta.fill(geometry.scale);
-        // SAFETY: query rows of different tasks are disjoint.
-        unsafe { write_rows(query, block.dq, wide, block.delta, self.dq) };
     }
 
+    /// Weights and slopes of a block of keys with all rows, and what they add to the keys' gradients.
+    ///
     /// # Safety
     /// As [`Self::run`].
-    unsafe fn key_tile(
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+    unsafe fn key_block(
         &self,
-        seen: &Seen,
-        padded: usize,
-        accumulate: bool,
-        block: &mut Block<'_>,
-        pair: &mut Pair<'_>,
-        Progress { ahead, written }: &mut Progress,
+        sight: &Sight,
+        key_block: usize,
+        run: &Range<usize>,
+        add: bool,
+        rows: usize,
+        scratch: &mut Scratch<'_>,
     ) {
-        let geometry = &self.geometry;
-        let (dim, head, keys, rows) = (geometry.dim, self.kv_head, seen.keys, seen.rows());
-        let wide = dim.next_multiple_of(16);
-        let (used, half) = (keys * padded, padded / 2);
-        let columns = dim.div_ceil(2) * PANEL;
-        let (scores, slopes) = (&mut pair.scores[..used], &mut pair.slopes[..used]);
-        let transposed = Product {
-            rows: 0..keys,
-            columns: padded,
-            inner: Inner::Head(dim),
-            seen,
-            left: self.k.rows(head, &self.segment, seen.first_key),
-            right: Right { at: block.query_columns.as_ptr(), panel: columns },
-            target: scores.as_mut_ptr(),
-            stride: padded,
-            update: Update::Set,
-            tiles: self.tiles,
-        };
-        // SAFETY: operands are this task's memory and the call's rounded keys, of matching sizes.
+        let (geometry, wide, head) = (&self.geometry, self.wide(), self.kv_head);
+        let slot = self.slot + key_block * BLOCK;
+        let row_blocks = sight.row_blocks_of(key_block);
+        let is_capped = geometry.softcap > 0.0;
+        let unit = if is_capped { LOG2_E } else { geometry.scale * LOG2_E };
+        let scores = scratch.scores.as_mut_ptr();
+        // SAFETY: blocks lie inside the scratch memory and the packed keys; sums of this run are this task's.
         unsafe {
-            transposed.multiply(ahead);
-            Product {
-                left: self.v.rows(head, &self.segment, seen.first_key),
-                right: Right { at: block.output_columns.as_ptr(), panel: columns },
-                target: slopes.as_mut_ptr(),
-                ..transposed
+            let gradients = scores.add(SQUARE);
+            for row_block in row_blocks.clone() {
+                let left = row_block * 16 * BLOCK;
+                let product = Block {
+                    steps: wide / 2,
+                    a: scratch.query.as_ptr().add(left),
+                    slab: 16 * rows,
+                    b: self.k.columns(head, slot),
+                    c: scores,
+                    // Rows beyond the last as well: their weights meet zeros and must be finite.
+                    rows: BLOCK,
+                    add: false,
+                    tiles: self.tiles,
+                };
+                product.multiply();
+                let a = scratch.gradient.as_ptr().add(left);
+                Block { a, b: self.v.columns(head, slot), c: gradients, ..product }.multiply();
+                scratch.ahead.step();
+                if is_capped {
+                    scale(std::slice::from_raw_parts_mut(scores, SQUARE), geometry);
+                }
+                let lanes = sight.lanes(row_block, key_block);
+                let slope = Slope {
+                    scores,
+                    gradients,
+                    lse: scratch.lse.as_ptr().add(row_block * BLOCK),
+                    delta: scratch.delta.as_ptr().add(row_block * BLOCK),
+                    unit,
+                    softcap: geometry.softcap,
+                    lanes: lanes.as_ref(),
+                };
+                let target = Gradients {
+                    weights: scratch.weights.as_mut_ptr().add(row_block * SQUARE / 2),
+                    slopes: scratch.slopes.as_mut_ptr().add(row_block * SQUARE / 2),
+                    rows: scratch.rows.as_mut_ptr().add((key_block - run.start) * 16 * rows + left),
+                };
+                differentiate(&slope, &target);
             }
-            .multiply(ahead);
-        }
-        if geometry.softcap > 0.0 {
-            dispatch(Isa::Avx512Bf16, SoftCap { scores, cap: geometry.softcap });
-        }
-        mask(geometry, scores, padded, (seen.low, seen.queries), (seen.first_key, keys), f32::NEG_INFINITY);
-        // Slopes of hidden scores were not computed: what memory held must not meet a weight of 0 as a NaN.
-        mask(geometry, slopes, padded, (seen.low, seen.queries), (seen.first_key, keys), 0.0);
-        let saved = Saved { lse: &block.lse[..padded], delta: &block.delta[..padded], softcap: geometry.softcap };
-        let mut gradients = Gradients { weights: pair.weights, rows: pair.rows, pairs: pair.pairs };
-        // SAFETY: as above; `dv` and `dk` of this segment and head are this task's.
-        unsafe {
-            differentiate(scores, slopes, &saved, &mut gradients);
-            for (left, right, target) in [
-                (pair.weights.as_ptr(), block.output_pairs.as_ptr(), self.dv),
-                (pair.rows.as_ptr(), block.query_pairs.as_ptr(), self.dk),
-            ] {
-                let right = Right { at: right, panel: rows.div_ceil(2) * PANEL };
-                // Keys that earlier blocks saw, then those that this one is the first to see.
-                let old = written.saturating_sub(seen.first_key).min(keys);
-                for (part, update) in [(0..old, Update::Add), (old..keys, Update::Set)] {
-                    Product {
-                        rows: part,
-                        columns: dim,
-                        inner: Inner::Queries,
-                        seen,
-                        left: Left { at: left, row: half, step: 1 },
-                        right,
-                        target: target.add(seen.first_key * self.stride),
-                        stride: self.stride,
-                        update,
+            let dk = scratch.sums.add((key_block - run.start) * block_floats(geometry.dim));
+            let dv = dk.add(wide * BLOCK);
+            for (left, right, sums) in
+                [(&*scratch.turned_query, &*scratch.slopes, dk), (&*scratch.turned_gradient, &*scratch.weights, dv)]
+            {
+                for element in (0..wide).step_by(BLOCK) {
+                    Block {
+                        steps: 16 * row_blocks.len(),
+                        a: left.as_ptr().add(16 * (row_blocks.start * wide + element)),
+                        slab: 16 * wide,
+                        b: right.as_ptr().add(row_blocks.start * SQUARE / 2),
+                        c: sums.add(element * BLOCK),
+                        rows: BLOCK,
+                        add,
                         tiles: self.tiles,
                     }
-                    .multiply(ahead);
+                    .multiply();
                 }
+                scratch.ahead.step();
             }
-            Product {
-                rows: 0..rows,
-                columns: wide,
-                inner: Inner::Keys,
-                seen,
-                left: Left { at: pair.pairs.as_ptr(), row: 1, step: padded },
-                right: self.k.pairs(head, self.index, &self.segment, seen.first_key),
-                target: block.dq.as_mut_ptr(),
-                stride: wide,
-                update: if accumulate { Update::Add } else { Update::Set },
-                tiles: self.tiles,
+        }
+    }
+
+    /// The gradient of a block of queries over the keys of a run.
+    ///
+    /// # Safety
+    /// As [`Self::run`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+    unsafe fn query_gradient(
+        &self,
+        sight: &Sight,
+        run: &Range<usize>,
+        is_first: bool,
+        rows: usize,
+        dq_at: usize,
+        scratch: &mut Scratch<'_>,
+    ) {
+        for column in (0..self.wide()).step_by(BLOCK) {
+            for row_block in 0..sight.row_blocks() {
+                let seen = sight.key_blocks(row_block);
+                let start = seen.start.clamp(run.start, run.end);
+                let end = seen.end.clamp(start, run.end);
+                if start == end && !is_first {
+                    continue;
+                }
+                // SAFETY: blocks lie inside the scratch memory and the packed keys.
+                unsafe {
+                    Block {
+                        steps: 16 * (end - start),
+                        a: scratch.rows.as_ptr().add((start - run.start) * 16 * rows + row_block * 16 * BLOCK),
+                        slab: 16 * rows,
+                        b: self.k.pairs(self.kv_head, self.slot + start * BLOCK, column),
+                        c: scratch.dq.as_mut_ptr().add(dq_at + column * rows + row_block * SQUARE),
+                        rows: (sight.rows - row_block * BLOCK).min(BLOCK),
+                        add: !is_first,
+                        tiles: self.tiles,
+                    }
+                    .multiply();
+                }
+                scratch.ahead.step();
             }
-            .multiply(ahead);
         }
     }
 }

@@ -1,73 +1,85 @@
-//! Keys and values of a call, rounded once and read by every task: the query heads of a group and all blocks of
-//! queries share them.
+//! Keys and values of a call, brought into the orders of the products once and read by every task: the query heads of a
+//! group and all blocks of queries share them.
 
+use super::super::pack::Rows as Stored;
 use super::super::plan::{Geometry, Segment};
-use super::pack::{CALL, Memory, Rows, line, pack_pairs, pack_rows, panels, row_words};
-use super::tile::{Left, PANEL, Right};
+use super::ahead::Strip;
+use super::pack::{BLOCK, CALL, Memory, pack_columns, pack_pairs};
+use super::rows::{Place, Rows};
 use crate::cpu::pool::{Pool, SharedMut};
 
-/// Keys that one task rounds; even, so that pairs do not straddle tasks.
-const CHUNK: usize = 64;
-
-/// Tokens that are asked for ahead: prefetchers of the hardware stop at every page.
-const AHEAD: usize = 4;
-
-/// A tensor [T, KV, D] to round, and the orders wanted.
+/// A tensor [T, KV, D] and the orders wanted.
 pub struct Source<'a> {
     /// Elements.
-    pub values: &'a [f32],
-    /// Pairs along the head wanted.
-    pub rows: bool,
-    /// Pairs along the keys wanted.
+    pub values: Stored<'a>,
+    /// Panels of pairs along the head wanted, a column per key.
+    pub columns: bool,
+    /// Panels of pairs along the keys wanted, a column per element.
     pub pairs: bool,
 }
 
-/// Rounded tensors; see [`Packed`].
+/// Keys of all segments, each rounded up to whole blocks.
+#[derive(Clone)]
+pub struct Slots {
+    /// First slot of each segment.
+    pub starts: Vec<usize>,
+    /// Number of slots.
+    pub count: usize,
+}
+
+impl Slots {
+    /// Slots of `segments`.
+    pub fn new(segments: &[Segment]) -> Self {
+        let mut count = 0;
+        let starts = segments
+            .iter()
+            .map(|segment| {
+                count += segment.keys.next_multiple_of(BLOCK);
+                count - segment.keys.next_multiple_of(BLOCK)
+            })
+            .collect();
+        Self { starts, count }
+    }
+}
+
+/// Packed tensors; see [`Packed`].
 pub struct Keys {
     memory: Memory,
     sizes: Sizes,
-    /// First words of (rows, pairs) of each tensor.
+    /// First words of (columns, pairs) of each tensor.
     places: Vec<(usize, usize)>,
 }
 
 #[derive(Clone, Copy)]
 struct Sizes {
-    tokens: usize,
-    kv_heads: usize,
-    words: usize,
     slots: usize,
-    panels: usize,
+    dim: usize,
 }
 
 impl Sizes {
-    fn new(geometry: &Geometry, segments: &[Segment], tokens: usize) -> Self {
-        // A segment's pairs begin at key / 2 + its index, so that an odd length costs no neighbour its first pair.
-        let slots = tokens / 2 + segments.len() + 1;
-        let (words, panels) = (row_words(geometry.dim), panels(geometry.dim));
-        Self { tokens, kv_heads: geometry.kv_heads, words, slots, panels }
+    /// Words of one head in either order.
+    fn head(&self) -> usize {
+        self.slots * self.dim / 2
     }
 
-    fn rows(&self) -> usize {
-        line(self.kv_heads * self.tokens * self.words)
+    fn column(&self, kv_head: usize, slot: usize) -> usize {
+        kv_head * self.head() + slot * self.dim / 2
     }
 
-    fn pairs(&self) -> usize {
-        self.kv_heads * self.panels * self.slots * PANEL
+    fn pair(&self, kv_head: usize, slot: usize) -> usize {
+        kv_head * self.head() + slot / 2 * BLOCK
     }
 
-    fn row(&self, kv_head: usize, token: usize) -> usize {
-        (kv_head * self.tokens + token) * self.words
-    }
-
-    fn pair(&self, kv_head: usize, segment: usize, token: usize, key: usize) -> usize {
-        (kv_head * self.panels * self.slots + token / 2 + segment + key / 2) * PANEL
+    /// Words between panels of pairs.
+    fn panel(&self) -> usize {
+        self.slots / 2 * BLOCK
     }
 }
 
-/// Addresses of one rounded tensor.
+/// Addresses of one packed tensor.
 #[derive(Clone, Copy)]
 pub struct Packed {
-    rows: *const u32,
+    columns: *const u32,
     pairs: *const u32,
     sizes: Sizes,
 }
@@ -78,62 +90,64 @@ unsafe impl Send for Packed {}
 unsafe impl Sync for Packed {}
 
 impl Packed {
-    /// Pairs along the head as a left operand whose rows are keys from `key` of the segment on.
-    pub fn rows(&self, kv_head: usize, segment: &Segment, key: usize) -> Left {
-        let at = self.rows.wrapping_add(self.sizes.row(kv_head, segment.key + key));
-        Left { at, row: self.sizes.words, step: 1 }
+    /// The panel of pairs along the head whose columns are 32 keys from slot `slot` on.
+    pub fn columns(&self, kv_head: usize, slot: usize) -> *const u32 {
+        self.columns.wrapping_add(self.sizes.column(kv_head, slot))
     }
 
-    /// Pairs along the keys as a right operand, from key `key` (even) of the segment `index` on.
-    pub fn pairs(&self, kv_head: usize, index: usize, segment: &Segment, key: usize) -> Right {
-        let at = self.pairs.wrapping_add(self.sizes.pair(kv_head, index, segment.key, key));
-        Right { at, panel: self.sizes.slots * PANEL }
+    /// The panel of pairs of keys whose columns are 32 elements from `element` on, from slot `slot` on.
+    pub fn pairs(&self, kv_head: usize, slot: usize, element: usize) -> *const u32 {
+        self.pairs.wrapping_add(self.sizes.pair(kv_head, slot) + element / BLOCK * self.sizes.panel())
     }
 }
 
 impl Keys {
-    /// Rounds `sources` in parallel.
+    /// Packs `sources` in parallel.
     ///
     /// # Safety
-    /// AVX-512 F, BW and BF16 exist.
-    pub unsafe fn pack(pool: &Pool, geometry: &Geometry, segments: &[Segment], sources: &[Source<'_>]) -> Self {
+    /// AVX-512 F, BW, VL and BF16 exist.
+    pub unsafe fn pack(
+        pool: &Pool,
+        geometry: &Geometry,
+        segments: &[Segment],
+        slots: &Slots,
+        sources: &[Source<'_>],
+    ) -> Self {
         let (kv_heads, dim) = (geometry.kv_heads, geometry.dim);
-        let tokens = sources.first().map_or(0, |source| source.values.len() / (kv_heads * dim));
-        let sizes = Sizes::new(geometry, segments, tokens);
+        let sizes = Sizes { slots: slots.count, dim: dim.next_multiple_of(BLOCK) };
         let mut places = Vec::new();
         let mut words = 0;
         for source in sources {
-            let rows = words;
-            words += if source.rows { sizes.rows() } else { 0 };
-            places.push((rows, words));
-            words += if source.pairs { sizes.pairs() } else { 0 };
+            let columns = words;
+            words += if source.columns { kv_heads * sizes.head() } else { 0 };
+            places.push((columns, words));
+            words += if source.pairs { kv_heads * sizes.head() } else { 0 };
         }
         let mut memory = Memory::take(&CALL, words);
         let target = SharedMut::new(memory.words());
         let chunks: Vec<(usize, usize)> = (0..segments.len())
-            .flat_map(|index| (0..segments[index].keys).step_by(CHUNK).map(move |first| (index, first)))
+            .flat_map(|index| (0..segments[index].keys).step_by(BLOCK).map(move |first| (index, first)))
             .collect();
         pool.run(chunks.len(), &|task| {
             let (index, first) = chunks[task];
-            let segment = segments[index];
-            let end = (first + CHUNK).min(segment.keys);
-            for (source, (rows_at, pairs_at)) in sources.iter().zip(&places) {
-                // Two tokens at a time and all their heads, so that memory is read as it lies.
-                for key in (first..end).step_by(2) {
-                    let (token, count) = (segment.key + key, 2.min(end - key));
-                    for head in 0..kv_heads {
-                        let rows = Rows { values: source.values, token, count, heads: kv_heads, head, group: 1, dim };
-                        rows.fetch(AHEAD);
-                        // SAFETY: the instructions exist; each task writes the rows and pairs of its own keys.
-                        unsafe {
-                            if source.rows {
-                                let start = rows_at + sizes.row(head, token);
-                                pack_rows(rows, 1.0, target.slice(start, start + count * sizes.words));
-                            }
-                            if source.pairs {
-                                let start = pairs_at + sizes.pair(head, index, segment.key, key);
-                                pack_pairs(rows, 1.0, target.at(start), sizes.slots * PANEL);
-                            }
+            let (segment, slot) = (segments[index], slots.starts[index] + first);
+            let (token, count) = (segment.key + first, BLOCK.min(segment.keys - first));
+            for (source, (columns_at, pairs_at)) in sources.iter().zip(&places) {
+                for head in 0..kv_heads {
+                    let place = Place { token, count, heads: kv_heads, head, group: 1, dim };
+                    let rows = Rows { values: source.values, place };
+                    // The next block's tokens, as they lie: those of a head are a page apart.
+                    let Strip { at, stride, .. } = Rows { place: Place { head: 0, ..place }, ..rows }.strip();
+                    let part = BLOCK * stride / kv_heads;
+                    let at = at.wrapping_add(BLOCK * stride + head * part);
+                    Strip { at, stride: 0, count: 1, span: part }.fetch();
+                    // SAFETY: the instructions exist; each task writes the slots of its own keys.
+                    unsafe {
+                        if source.columns {
+                            pack_columns(rows, target.at(columns_at + sizes.column(head, slot)));
+                        }
+                        if source.pairs {
+                            pack_pairs(rows, target.at(pairs_at + sizes.pair(head, slot)), sizes.panel());
                         }
                     }
                 }
@@ -142,10 +156,10 @@ impl Keys {
         Self { memory, sizes, places }
     }
 
-    /// The rounded tensor of source `index`.
+    /// The packed tensor of source `index`.
     pub fn get(&mut self, index: usize) -> Packed {
-        let (rows, pairs) = self.places[index];
+        let (columns, pairs) = self.places[index];
         let base = self.memory.words().as_ptr();
-        Packed { rows: base.wrapping_add(rows), pairs: base.wrapping_add(pairs), sizes: self.sizes }
+        Packed { columns: base.wrapping_add(columns), pairs: base.wrapping_add(pairs), sizes: self.sizes }
     }
 }

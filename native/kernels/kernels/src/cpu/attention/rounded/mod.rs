@@ -1,26 +1,29 @@
 //! Attention with operands of its products rounded to bf16 (AVX-512-BF16): Q·Kᵀ, P·V and their gradients.
 //!
 //! Queries, keys, values, weights P, and the gradients dO and dS are rounded to nearest even where they enter a
-//! product, as FlashAttention does on GPUs; sums, scores, softmax statistics and masks are f32. Machines without
-//! these instructions compute in f32: rounding would cost them time and gain nothing.
+//! product, as FlashAttention does on GPUs, unless they are stored so already; sums, scores, softmax statistics and masks
+//! are f32. Machines without these instructions compute in f32: rounding would cost them time and gain nothing.
 
 mod ahead;
 mod backward;
 mod forward;
 mod keys;
 mod pack;
-mod seen;
+mod product;
+mod rows;
+mod sight;
 mod softmax;
-mod tile;
-mod tiles;
 
+use super::pack::Rows as Stored;
 use super::plan::{self, Geometry, Segment};
 use super::{Target, shares};
 use crate::cpu::CpuContext;
 use crate::cpu::isa::Isa;
-use backward::Backward;
+use backward::{Backward, Sums, block_floats, write_keys};
 use forward::Forward;
-use keys::{Keys, Source};
+use keys::{Keys, Slots, Source};
+use pack::{BLOCK, Memory, SUMS};
+pub use rows::Written;
 
 /// Queries of a block of `rows` rows.
 fn block(geometry: &Geometry, rows: usize) -> usize {
@@ -30,19 +33,19 @@ fn block(geometry: &Geometry, rows: usize) -> usize {
 /// Inputs of forward, as in the op's declaration.
 pub struct Inputs<'a> {
     /// [T, H, D].
-    pub q: &'a [f32],
+    pub q: Stored<'a>,
     /// [T, KV, D].
-    pub k: &'a [f32],
+    pub k: Stored<'a>,
     /// [T, KV, D].
-    pub v: &'a [f32],
+    pub v: Stored<'a>,
 }
 
 /// Further inputs of backward.
 pub struct Saved<'a> {
     /// [T, H, D].
-    pub do_: &'a [f32],
+    pub do_: Stored<'a>,
     /// [T, H, D].
-    pub o: &'a [f32],
+    pub o: Stored<'a>,
     /// [T, H].
     pub lse: &'a [f32],
 }
@@ -53,22 +56,25 @@ pub fn forward(
     geometry: Geometry,
     segments: &[Segment],
     inputs: &Inputs<'_>,
-    (o, lse): (&mut [f32], &mut [f32]),
+    (o, lse): (Written, &mut [f32]),
 ) {
     assert!(context.isa.has_native_bf16());
-    let sources =
-        [Source { values: inputs.k, rows: true, pairs: false }, Source { values: inputs.v, rows: false, pairs: true }];
+    let sources = [
+        Source { values: inputs.k, columns: true, pairs: false },
+        Source { values: inputs.v, columns: false, pairs: true },
+    ];
+    let slots = Slots::new(segments);
     // SAFETY: the instruction set was detected.
-    let mut keys = unsafe { Keys::pack(context.pool, &geometry, segments, &sources) };
+    let mut keys = unsafe { Keys::pack(context.pool, &geometry, segments, &slots, &sources) };
     let (k, v) = (keys.get(0), keys.get(1));
     let tasks = plan::tasks_of(&geometry, segments, block(&geometry, forward::ROWS));
     let tiles = context.isa == Isa::AmxBf16;
-    let (o, lse) = (Target(o.as_mut_ptr()), Target(lse.as_mut_ptr()));
+    let lse = Target(lse.as_mut_ptr());
     context.pool.run(tasks.len(), &|index| {
         let task = tasks[index];
-        let segment = segments[task.segment];
+        let (segment, slot) = (segments[task.segment], slots.starts[task.segment]);
         let next = tasks.get(index + context.pool.threads()).map(|task| (segments[task.segment], *task));
-        let job = Forward { geometry, segment, task, next, q: inputs.q, k, v, o: o.at(0), lse: lse.at(0), tiles };
+        let job = Forward { geometry, segment, slot, task, next, q: inputs.q, k, v, o, lse: lse.at(0), tiles };
         // SAFETY: the instruction set was detected; tasks write disjoint rows.
         unsafe { job.run() };
     });
@@ -81,63 +87,64 @@ pub fn backward(
     segments: &[Segment],
     inputs: &Inputs<'_>,
     saved: &Saved<'_>,
-    (dq, dk, dv): (&mut [f32], &mut [f32], &mut [f32]),
+    (dq, dk, dv): (Written, Written, Written),
 ) {
     assert!(context.isa.has_native_bf16());
-    let sources =
-        [Source { values: inputs.k, rows: true, pairs: true }, Source { values: inputs.v, rows: true, pairs: false }];
+    let sources = [
+        Source { values: inputs.k, columns: true, pairs: true },
+        Source { values: inputs.v, columns: true, pairs: false },
+    ];
+    let slots = Slots::new(segments);
     // SAFETY: the instruction set was detected.
-    let mut keys = unsafe { Keys::pack(context.pool, &geometry, segments, &sources) };
+    let mut keys = unsafe { Keys::pack(context.pool, &geometry, segments, &slots, &sources) };
     let (k, v) = (keys.get(0), keys.get(1));
-    let block = block(&geometry, backward::ROWS);
     let shares = shares(context, segments.len() * geometry.kv_heads);
-    let (row, size) = (geometry.kv_heads * geometry.dim, inputs.k.len());
-    // Shares beyond the first write gradients of their own.
-    let mut extra = vec![0.0f32; 2 * (shares - 1) * size];
+    let longest = segments.iter().map(|segment| segment.queries).max().unwrap_or(0);
+    // No share without a block.
+    let rows = backward::ROWS.min((longest * geometry.group()).div_ceil(shares).next_multiple_of(BLOCK));
+    let block = block(&geometry, rows);
     let mut order: Vec<(usize, usize)> = (0..segments.len())
         .flat_map(|segment| (0..geometry.kv_heads * shares).map(move |unit| (segment, unit)))
         .collect();
-    order.sort_by_key(|(segment, _)| std::cmp::Reverse(segments[*segment].queries));
-    let (dq_at, dk_at, dv_at) = (Target(dq.as_mut_ptr()), Target(dk.as_mut_ptr()), Target(dv.as_mut_ptr()));
-    let extra_at = Target(extra.as_mut_ptr());
+    // Later shares see more keys.
+    order.sort_by_key(|(segment, unit)| std::cmp::Reverse((segments[*segment].queries, unit % shares)));
+    let size = block_floats(geometry.dim);
+    // Of the key blocks of a head in one share.
+    let head = slots.count / BLOCK * size;
+    let mut memory = Memory::take(&SUMS, if shares > 1 { shares * geometry.kv_heads * head } else { 0 });
+    let sums = Target(memory.words().as_mut_ptr().cast());
+    let sums_at = |share: usize, kv_head: usize, slot: usize| {
+        sums.at((share * geometry.kv_heads + kv_head) * head + slot / BLOCK * size)
+    };
     context.pool.run(order.len(), &|task| {
         let (index, unit) = order[task];
         let (kv_head, share) = (unit / shares, unit % shares);
-        let segment = segments[index];
-        let start = segment.key * row + kv_head * geometry.dim;
-        let (dk, dv) = if share == 0 {
-            (dk_at.at(start), dv_at.at(start))
-        } else {
-            let base = 2 * (share - 1) * size + start;
-            (extra_at.at(base), extra_at.at(base + size))
-        };
+        let (segment, slot) = (segments[index], slots.starts[index]);
         let (q, o, do_, lse) = (inputs.q, saved.o, saved.do_, saved.lse);
-        let dq = dq_at.at(0);
-        let job = Backward {
-            geometry,
-            segment,
-            index,
-            kv_head,
-            share,
-            shares,
-            q,
-            k,
-            v,
-            o,
-            do_,
-            lse,
-            dq,
-            dk,
-            dv,
-            stride: row,
-            tiles: context.isa == Isa::AmxBf16,
-        };
-        // SAFETY: the instruction set was detected; tasks write disjoint rows and gradients.
-        unsafe { job.run(block) };
+        let sums = if shares > 1 { Sums::Blocks(sums_at(share, kv_head, slot)) } else { Sums::Rows(dk, dv) };
+        let tiles = context.isa == Isa::AmxBf16;
+        let job =
+            Backward { geometry, segment, slot, kv_head, block, share, shares, q, k, v, o, do_, lse, dq, sums, tiles };
+        // SAFETY: the instruction set was detected; tasks write disjoint rows and sums.
+        unsafe { job.run() };
     });
-    for pair in extra.chunks_exact(2 * size.max(1)) {
-        for (total, part) in [(&mut *dk, &pair[..size]), (&mut *dv, &pair[size..])] {
-            total.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
-        }
+    if shares == 1 {
+        return;
     }
+    let blocks: Vec<(usize, usize)> = (0..segments.len())
+        .flat_map(|index| (0..segments[index].keys.div_ceil(BLOCK)).map(move |key_block| (index, key_block)))
+        .collect();
+    context.pool.run(blocks.len() * geometry.kv_heads, &|task| {
+        let ((index, key_block), kv_head) = (blocks[task / geometry.kv_heads], task % geometry.kv_heads);
+        let slot = slots.starts[index] + key_block * BLOCK;
+        // SAFETY: each task adds up and writes one block of keys of one head.
+        unsafe {
+            let total = std::slice::from_raw_parts_mut(sums_at(0, kv_head, slot), size);
+            for share in 1..shares {
+                let part = std::slice::from_raw_parts(sums_at(share, kv_head, slot), size);
+                total.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+            }
+            write_keys(&geometry, &segments[index], (kv_head, key_block), total.as_ptr(), (dk, dv));
+        }
+    });
 }

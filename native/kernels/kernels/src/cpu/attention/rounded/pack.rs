@@ -1,247 +1,289 @@
-//! Rounds operands to bf16 in the three orders that the products read.
+//! Brings operands into the orders that products read, and results back into rows.
+//!
+//! *Slabs* are left operands: word p of row i at `(p / 16)·slab + 16·i + p % 16`. *Panels* are right operands: word p of
+//! column j at `(j / 32)·panel + 32·p + j % 32`. What is missing of a block of 32 is zero.
 
-use super::ahead::Strip;
-use super::tile::PANEL;
+use super::super::pack::Rows as Stored;
+use super::rows::{Element, Place, Rows, Written, turn};
 use crate::cpu::gemm::buffer::WordBuffer;
-use crate::cpu::gemm::transpose::{Transpose, transpose};
-use crate::cpu::isa::Isa;
 use std::arch::x86_64::*;
 use std::cell::Cell;
 use std::thread::LocalKey;
 
-/// Rows of one key-value head: row r is head `head + r % group` of token `token + r / group`.
-#[derive(Clone, Copy)]
-pub struct Rows<'a> {
-    /// [T, heads, dim] elements.
-    pub values: &'a [f32],
-    /// First token.
-    pub token: usize,
-    /// Number of rows.
-    pub count: usize,
-    /// Heads per token.
-    pub heads: usize,
-    /// First head.
-    pub head: usize,
-    /// Heads per token that are rows.
-    pub group: usize,
-    /// Elements per row.
-    pub dim: usize,
-}
+/// Rows and columns of a block.
+pub const BLOCK: usize = 32;
 
-impl Rows<'_> {
-    /// Index of the first element of a row.
-    pub fn start(&self, row: usize) -> usize {
-        ((self.token + row / self.group) * self.heads + self.head + row % self.group) * self.dim
-    }
+/// Elements of a block of results.
+pub const SQUARE: usize = BLOCK * BLOCK;
 
-    /// The rows as they lie in a tensor of this shape that begins at `base`.
-    pub fn strip(&self, base: *const f32) -> Strip {
-        let (stride, span) = (self.heads * self.dim, self.group * self.dim);
-        let at = base.wrapping_add((self.token * self.heads + self.head) * self.dim);
-        Strip { at, stride, count: self.count / self.group, span }
-    }
-
-    /// Asks for the same rows `tokens` later.
-    #[inline]
-    pub fn fetch(&self, tokens: usize) {
-        let strip = self.strip(self.values.as_ptr());
-        for run in 0..strip.count {
-            let at = strip.at.wrapping_add((run + tokens) * strip.stride);
-            for column in (0..strip.span).step_by(16) {
-                // SAFETY: a prefetch may point anywhere.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(column).cast()) };
-            }
+/// Calls a function for the element type of `$rows`.
+macro_rules! typed {
+    ($rows:expr, $function:ident($($argument:expr),*)) => {{
+        $rows.check();
+        match $rows.values {
+            Stored::F32(values) => $function(values.as_ptr(), &$rows.place, $($argument),*),
+            Stored::BF16(values) => $function(values.as_ptr(), &$rows.place, $($argument),*),
         }
-    }
-
-    fn row(&self, row: usize) -> &[f32] {
-        let start = self.start(row);
-        &self.values[start..start + self.dim]
-    }
+    }};
 }
 
-/// Words per row of [`pack_rows`]: whole cache lines.
-pub fn row_words(dim: usize) -> usize {
-    dim.div_ceil(32) * 16
-}
-
-/// Panels of [`pack_pairs`] and [`pack_transposed`].
-pub fn panels(columns: usize) -> usize {
-    columns.div_ceil(PANEL)
-}
-
-/// A mask of the first `count` of 16 lanes.
-fn lanes(count: usize) -> u16 {
-    if count >= 16 { u16::MAX } else { (1 << count) - 1 }
-}
-
-/// Pairs along the row, row after row: target[row·words + p] = (2p, 2p + 1), times `factor`, zero beyond `dim`.
+/// Slabs of pairs along the row, `slab` words apart.
 ///
 /// # Safety
-/// AVX-512 F, BW and BF16 exist.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub unsafe fn pack_rows(rows: Rows<'_>, factor: f32, target: &mut [u32]) {
-    let words = row_words(rows.dim);
-    let factor = _mm512_set1_ps(factor);
-    for row in 0..rows.count {
-        let source = rows.row(row);
-        let target = &mut target[row * words..(row + 1) * words];
-        let whole = rows.dim / 32 * 32;
-        for column in (0..whole).step_by(32) {
-            // SAFETY: 32 floats of the row, and 16 words of the target from half the column on.
-            unsafe {
-                let at = source.as_ptr().add(column);
-                let low = _mm512_mul_ps(_mm512_loadu_ps(at), factor);
-                let high = _mm512_mul_ps(_mm512_loadu_ps(at.add(16)), factor);
-                let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
-                _mm512_storeu_si512(target.as_mut_ptr().add(column / 2).cast(), both);
+/// AVX-512 F, BW, VL and BF16 exist, and the slabs are writable.
+pub unsafe fn pack_slabs(rows: Rows<'_>, target: *mut u32, slab: usize) {
+    // SAFETY: the rows lie inside the tensor, which was checked; by the caller.
+    unsafe { typed!(rows, slabs(target, slab)) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn slabs<E: Element>(values: *const E, place: &Place, target: *mut u32, slab: usize) {
+    for row in 0..place.count.next_multiple_of(BLOCK) {
+        // SAFETY: rows inside the tensor; slabs by the caller.
+        unsafe {
+            let target = target.add(16 * row);
+            if row >= place.count {
+                for column in (0..place.dim).step_by(32) {
+                    _mm512_storeu_si512(target.add(column / 32 * slab).cast(), _mm512_setzero_si512());
+                }
+                continue;
             }
-        }
-        for column in (whole..rows.dim).step_by(32) {
-            let left = rows.dim - column;
-            // SAFETY: masked lanes are not touched, the others lie inside the row; the target holds 16 words from
-            // half its column on.
-            unsafe {
-                let at = source.as_ptr().add(column);
-                let low = _mm512_maskz_loadu_ps(lanes(left), at);
-                let high = _mm512_maskz_loadu_ps(lanes(left.saturating_sub(16)), at.wrapping_add(16));
-                let both = _mm512_cvtne2ps_pbh(_mm512_mul_ps(high, factor), _mm512_mul_ps(low, factor));
-                _mm512_storeu_si512(
-                    target.as_mut_ptr().add(column / 2).cast(),
-                    std::mem::transmute::<__m512bh, __m512i>(both),
-                );
+            let source = values.add(place.start(row));
+            for column in (0..place.dim).step_by(32) {
+                let words = E::halves(source.add(column), place.dim - column);
+                _mm512_storeu_si512(target.add(column / 32 * slab).cast(), words);
             }
         }
     }
 }
 
-/// Pairs of rows in panels of columns: target[(c / 64)·panel + p·64 + c % 64] = (row 2p, row 2p + 1) of column c,
-/// times `factor`; zero beyond `dim` to the end of the vector, and for the row that an odd count lacks.
+/// Panels of pairs along the row: a column per row.
 ///
 /// # Safety
-/// AVX-512 F, BW and BF16 exist, and the words named above are writable.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub unsafe fn pack_pairs(rows: Rows<'_>, factor: f32, target: *mut u32, panel: usize) {
-    let factor = _mm512_set1_ps(factor);
-    let order = interleave();
-    for pair in 0..rows.count.div_ceil(2) {
-        let first = rows.row(2 * pair);
-        let second = if 2 * pair + 1 < rows.count { rows.row(2 * pair + 1) } else { &[] };
-        for column in (0..rows.dim).step_by(16) {
-            let present = lanes(rows.dim - column);
-            let also = if second.is_empty() { 0 } else { present };
-            // SAFETY: masked lanes are not touched, the others lie inside their rows; the target is the caller's.
+/// As [`pack_slabs`].
+pub unsafe fn pack_columns(rows: Rows<'_>, target: *mut u32) {
+    // SAFETY: as in `pack_slabs`.
+    unsafe { typed!(rows, columns(target)) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn columns<E: Element>(values: *const E, place: &Place, target: *mut u32) {
+    let panel = 16 * place.dim.next_multiple_of(BLOCK);
+    for first in (0..place.count.next_multiple_of(BLOCK)).step_by(16) {
+        let present = place.count.saturating_sub(first).min(16);
+        let starts: [usize; 16] = std::array::from_fn(|row| if row < present { place.start(first + row) } else { 0 });
+        for column in (0..place.dim).step_by(32) {
+            // SAFETY: rows inside the tensor; panels by the caller.
             unsafe {
-                let low = _mm512_maskz_loadu_ps(present, first.as_ptr().wrapping_add(column));
-                let high = _mm512_maskz_loadu_ps(also, second.as_ptr().wrapping_add(column));
-                let words = pair_lanes(_mm512_mul_ps(low, factor), _mm512_mul_ps(high, factor), order);
-                let at = column / PANEL * panel + pair * PANEL + column % PANEL;
+                let mut r = [_mm512_setzero_ps(); 16];
+                for row in 0..present {
+                    let words = E::halves(values.add(starts[row] + column), place.dim - column);
+                    r[row] = _mm512_castsi512_ps(words);
+                }
+                let at = target.add(first / BLOCK * panel + 16 * column + first % BLOCK).cast::<f32>();
+                for (step, words) in turn(r).into_iter().enumerate() {
+                    _mm512_storeu_ps(at.add(step * BLOCK), words);
+                }
+            }
+        }
+    }
+}
+
+/// Panels of pairs of rows: a column per element. `panel` words lie between panels.
+///
+/// # Safety
+/// As [`pack_slabs`].
+pub unsafe fn pack_pairs(rows: Rows<'_>, target: *mut u32, panel: usize) {
+    // SAFETY: as in `pack_slabs`.
+    unsafe { typed!(rows, pairs(target, panel)) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn pairs<E: Element>(values: *const E, place: &Place, target: *mut u32, panel: usize) {
+    for pair in 0..place.count.next_multiple_of(BLOCK) / 2 {
+        let rows = [2 * pair, 2 * pair + 1];
+        let [low, high] = rows.map(|row| if row < place.count { place.start(row) } else { 0 });
+        let [most, also] = rows.map(|row| if row < place.count { place.dim } else { 0 });
+        for column in (0..place.dim.next_multiple_of(BLOCK)).step_by(16) {
+            // SAFETY: rows inside the tensor, elements beyond them not touched; panels by the caller.
+            unsafe {
+                let rows = [values.wrapping_add(low + column), values.wrapping_add(high + column)];
+                let words = E::pairs(rows, [most.saturating_sub(column), also.saturating_sub(column)]);
+                let at = column / BLOCK * panel + pair * BLOCK + column % BLOCK;
                 _mm512_storeu_si512(target.add(at).cast(), words);
             }
         }
     }
 }
 
-/// The permutation that brings the halves of `cvtne2ps_pbh` into pairs.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-pub fn interleave() -> __m512i {
-    // Word i takes half i (low) and half 16 + i (high).
-    let low = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    let high = _mm512_slli_epi32::<16>(_mm512_add_epi32(low, _mm512_set1_epi32(16)));
-    _mm512_or_si512(low, high)
-}
-
-/// Rounds two vectors and pairs them lane by lane, `low` in the low halves.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub fn pair_lanes(low: __m512, high: __m512, order: __m512i) -> __m512i {
-    // SAFETY: the cast only renames the register.
-    let both = unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)) };
-    _mm512_permutexvar_epi16(order, both)
-}
-
-/// Pairs along the row in panels of rows: target[(r / 64)·panel + p·64 + r % 64] = (2p, 2p + 1) of row r, times
-/// `factor`; zero beyond the last row to the end of its vector. `stage` holds the rows in between.
+/// Slabs of pairs of rows, a row per element: 32 rows make a slab of as many rows as a head has elements, rounded up to
+/// 32.
 ///
 /// # Safety
-/// AVX-512 F, BW and BF16 exist.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub unsafe fn pack_transposed(rows: Rows<'_>, factor: f32, target: &mut [u32], stage: &mut [u32]) {
-    let (words, used) = (row_words(rows.dim), rows.dim.div_ceil(2));
-    let panel = used * PANEL;
-    assert!(panels(rows.count) * panel <= target.len() && rows.count * words <= stage.len());
-    // SAFETY: the instructions exist; the extents of both sides were checked.
-    unsafe {
-        pack_rows(rows, factor, stage);
-        for first in (0..rows.count).step_by(PANEL) {
-            let lanes = PANEL.min(rows.count - first);
-            transpose(
-                Isa::Avx512Bf16,
-                Transpose {
-                    source: stage.as_ptr().add(first * words).cast(),
-                    stride_bytes: 4 * words,
-                    lanes,
-                    words: used,
-                    target: target.as_mut_ptr().add(first / PANEL * panel),
-                    width: PANEL,
-                    written: lanes.next_multiple_of(16),
-                },
-            );
-        }
-    }
+/// As [`pack_slabs`].
+pub unsafe fn pack_turned_pairs(rows: Rows<'_>, target: *mut u32) {
+    // SAFETY: as in `pack_slabs`.
+    unsafe { typed!(rows, turned_pairs(target)) }
 }
 
-/// Writes rows as they lie in memory: [row] = factor[row] · source[row·wide ..].
-///
-/// # Safety
-/// AVX-512 F exists; `target` is the first element of the tensor that `rows` describes, whose rows are writable.
-#[target_feature(enable = "avx512f")]
-pub unsafe fn write_rows(rows: Rows<'_>, source: &[f32], wide: usize, factors: &[f32], target: *mut f32) {
-    for row in 0..rows.count {
-        let factor = _mm512_set1_ps(factors[row]);
-        let source = &source[row * wide..(row + 1) * wide];
-        let start = rows.start(row);
-        for column in (0..rows.dim).step_by(16) {
-            // SAFETY: source rows are whole vectors; masked lanes of the target are not touched.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn turned_pairs<E: Element>(values: *const E, place: &Place, target: *mut u32) {
+    let (dim, slab) = (place.dim, 16 * place.dim.next_multiple_of(BLOCK));
+    for first in (0..place.count).step_by(BLOCK) {
+        let present = (place.count - first).min(BLOCK);
+        let starts: [usize; BLOCK] =
+            std::array::from_fn(|row| if row < present { place.start(first + row) } else { 0 });
+        for column in (0..dim.next_multiple_of(BLOCK)).step_by(16) {
+            let left = dim.saturating_sub(column);
+            // SAFETY: rows inside the tensor, elements beyond them not touched; slabs by the caller.
             unsafe {
-                let value = _mm512_mul_ps(_mm512_loadu_ps(source.as_ptr().add(column)), factor);
-                _mm512_mask_storeu_ps(target.add(start + column), lanes(rows.dim - column), value);
+                let mut r = [_mm512_setzero_ps(); 16];
+                for pair in 0..present.div_ceil(2) {
+                    let rows = [
+                        values.wrapping_add(starts[2 * pair] + column),
+                        values.wrapping_add(starts[2 * pair + 1] + column),
+                    ];
+                    let also = if 2 * pair + 1 < present { left } else { 0 };
+                    r[pair] = _mm512_castsi512_ps(E::pairs(rows, [left, also]));
+                }
+                let at = target.add(first / BLOCK * slab + 16 * column).cast::<f32>();
+                for (row, words) in turn(r).into_iter().enumerate() {
+                    _mm512_storeu_ps(at.add(16 * row), words);
+                }
             }
         }
     }
 }
 
-/// target[row] = Σ a[row]·b[row], the rows of both laid out alike.
+/// target[row] = Σ a[row]·b[row], the rows of both at the same place.
 ///
 /// # Safety
-/// AVX-512 F exists.
-#[target_feature(enable = "avx512f")]
+/// AVX-512 F, BW and VL exist.
 pub unsafe fn row_dots(a: Rows<'_>, b: Rows<'_>, target: &mut [f32]) {
-    for row in 0..a.count {
-        let (left, right) = (a.row(row), b.row(row));
+    b.check();
+    // SAFETY: rows inside their tensors, which were checked; by the caller.
+    unsafe {
+        match b.values {
+            Stored::F32(values) => typed!(a, dots(values.as_ptr(), target)),
+            Stored::BF16(values) => typed!(a, dots(values.as_ptr(), target)),
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn dots<A: Element, B: Element>(a: *const A, place: &Place, b: *const B, target: &mut [f32]) {
+    for row in 0..place.count {
+        let start = place.start(row);
         let mut sum = _mm512_setzero_ps();
-        for column in (0..a.dim).step_by(16) {
-            let present = lanes(a.dim - column);
-            // SAFETY: masked lanes are not touched, the others lie inside the rows.
+        for column in (0..place.dim).step_by(16) {
+            let left = place.dim - column;
+            // SAFETY: rows inside their tensors.
             unsafe {
-                let left = _mm512_maskz_loadu_ps(present, left.as_ptr().add(column));
-                let right = _mm512_maskz_loadu_ps(present, right.as_ptr().add(column));
-                sum = _mm512_fmadd_ps(left, right, sum);
+                let (a, b) = (A::wide(a.add(start + column), left), B::wide(b.add(start + column), left));
+                sum = _mm512_fmadd_ps(a, b, sum);
             }
         }
         target[row] = _mm512_reduce_add_ps(sum);
     }
 }
 
+/// Results in blocks, written as rows: row = factor · (element (row, c) at `(c / 32)·panel + 32·row + c % 32`), with a
+/// factor per row.
+///
+/// # Safety
+/// AVX-512 F, BW, VL and BF16 exist, the results and factors are readable and the rows of `target` writable.
+pub unsafe fn write_rows(place: &Place, source: *const f32, panel: usize, factors: &[f32], target: Written) {
+    // SAFETY: by the caller.
+    unsafe {
+        match target {
+            Written::F32(target) => rows_of(place, source, panel, factors, target),
+            Written::BF16(target) => rows_of(place, source, panel, factors, target),
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn rows_of<E: Element>(place: &Place, source: *const f32, panel: usize, factors: &[f32], target: *mut E) {
+    for row in 0..place.count {
+        let factor = _mm512_set1_ps(factors[row]);
+        let start = place.start(row);
+        for column in (0..place.dim).step_by(BLOCK) {
+            // SAFETY: by the caller.
+            unsafe {
+                let at = source.add(column / BLOCK * panel + BLOCK * row);
+                let low = _mm512_mul_ps(_mm512_loadu_ps(at), factor);
+                let high = _mm512_mul_ps(_mm512_loadu_ps(at.add(16)), factor);
+                E::write(target.add(start + column), place.dim - column, [low, high]);
+            }
+        }
+    }
+}
+
+/// As [`write_rows`] for at most 32 rows that are columns of the results: row = factor · (element (c, row) at
+/// `32·c + row`).
+///
+/// # Safety
+/// As [`write_rows`].
+pub unsafe fn write_turned(place: &Place, source: *const f32, factor: f32, target: Written) {
+    assert!(place.count <= BLOCK);
+    // SAFETY: by the caller.
+    unsafe {
+        match target {
+            Written::F32(target) => turned(place, source, factor, target),
+            Written::BF16(target) => turned(place, source, factor, target),
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn turned<E: Element>(place: &Place, source: *const f32, factor: f32, target: *mut E) {
+    let factor = _mm512_set1_ps(factor);
+    for first in (0..place.count).step_by(16) {
+        let starts: [usize; 16] = std::array::from_fn(|row| place.start(first + row));
+        for column in (0..place.dim).step_by(BLOCK) {
+            // SAFETY: by the caller.
+            unsafe {
+                let at = source.add(column * BLOCK + first);
+                let (mut low, mut high) = ([_mm512_setzero_ps(); 16], [_mm512_setzero_ps(); 16]);
+                for i in 0..16 {
+                    low[i] = _mm512_mul_ps(_mm512_loadu_ps(at.add(i * BLOCK)), factor);
+                    high[i] = _mm512_mul_ps(_mm512_loadu_ps(at.add((16 + i) * BLOCK)), factor);
+                }
+                let (low, high) = (turn(low), turn(high));
+                for row in 0..(place.count - first).min(16) {
+                    E::write(target.add(starts[row] + column), place.dim - column, [low[row], high[row]]);
+                }
+            }
+        }
+    }
+}
+
+/// Zeroes rows.
+///
+/// # Safety
+/// The rows of `target` are writable.
+pub unsafe fn clear_rows(place: &Place, target: Written) {
+    for row in 0..place.count {
+        // SAFETY: by the caller; zero is all bits zero in both.
+        unsafe {
+            match target {
+                Written::F32(target) => target.add(place.start(row)).write_bytes(0, place.dim),
+                Written::BF16(target) => target.add(place.start(row)).write_bytes(0, place.dim),
+            }
+        }
+    }
+}
+
 thread_local! {
     /// Memory of a task.
     pub static TASK: Cell<WordBuffer> = const { Cell::new(WordBuffer::new()) };
-    /// Memory that the tasks of a call share.
+    /// Rounded keys and values that the tasks of a call share.
     pub static CALL: Cell<WordBuffer> = const { Cell::new(WordBuffer::new()) };
+    /// Gradients of keys and values that the shares of a call add up to.
+    pub static SUMS: Cell<WordBuffer> = const { Cell::new(WordBuffer::new()) };
 }
 
-/// A thread's memory for `TASK` or `CALL`, which goes back when dropped and is kept, so that a steady step allocates
+/// A thread's memory for one of the above, which goes back when dropped and is kept, so that a steady step allocates
 /// nothing.
 pub struct Memory {
     home: &'static LocalKey<Cell<WordBuffer>>,

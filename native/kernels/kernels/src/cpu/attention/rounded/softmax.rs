@@ -1,8 +1,10 @@
-//! The elementwise half of bf16 attention: weights from scores, and their gradients, in f32; rounded to bf16 last.
+//! The elementwise half of bf16 attention on blocks of 32 rows by 32 keys: weights from scores, and their gradients, in
+//! f32; rounded to bf16 last.
 
-use super::pack::{interleave, pair_lanes};
+use super::pack::BLOCK;
+use super::rows::{interleave, round, turn};
+use super::sight::Lanes;
 use std::arch::x86_64::*;
-use std::f32::consts::LOG2_E;
 
 /// 2ˣ for x ≤ 0 and a little above, relative error ≤ 2⁻²⁰; exactly 0 from −127 down, NaN kept. The result is below
 /// 2⁻¹²⁶ between −127 and −126.
@@ -28,143 +30,221 @@ pub fn exp2_fast(x: __m512) -> __m512 {
     _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(y), exponent))
 }
 
-/// Running state of the online softmax, one lane per query row.
+/// The scores of one row of a block.
+///
+/// # Safety
+/// The block is readable.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn row_of(block: *const f32, row: usize) -> [__m512; 2] {
+    // SAFETY: by the caller.
+    unsafe { [_mm512_loadu_ps(block.add(BLOCK * row)), _mm512_loadu_ps(block.add(BLOCK * row + 16))] }
+}
+
+/// Raises the running maxima of 32 rows, 16 lanes each, by the scores of a block; hides those that `lanes` leaves out.
+///
+/// # Safety
+/// AVX-512 F exists, the block and 512 maxima are writable.
+#[target_feature(enable = "avx512f")]
+pub unsafe fn raise(scores: *mut f32, lanes: Option<&Lanes>, highs: *mut f32) {
+    let hidden = _mm512_set1_ps(f32::NEG_INFINITY);
+    for row in 0..BLOCK {
+        // SAFETY: by the caller.
+        unsafe {
+            let [mut low, mut high] = row_of(scores, row);
+            if let Some(lanes) = lanes {
+                let shown = lanes[row];
+                low = _mm512_mask_mov_ps(hidden, shown as u16, low);
+                high = _mm512_mask_mov_ps(hidden, (shown >> 16) as u16, high);
+                _mm512_storeu_ps(scores.add(BLOCK * row), low);
+                _mm512_storeu_ps(scores.add(BLOCK * row + 16), high);
+            }
+            let at = highs.add(16 * row);
+            _mm512_storeu_ps(at, _mm512_max_ps(_mm512_loadu_ps(at), _mm512_max_ps(low, high)));
+        }
+    }
+}
+
+/// Running state of the online softmax, one element per row.
 pub struct Running<'a> {
-    /// Largest score so far, base 2.
+    /// Largest score so far.
     pub highest: &'a mut [f32],
+    /// The same in base 2.
+    pub shift: &'a mut [f32],
     /// Σ 2^(score − highest).
     pub total: &'a mut [f32],
     /// Factor of what was summed before the last step.
     pub alpha: &'a mut [f32],
 }
 
-/// One step of the online softmax: scores [keys, padded] become weights, rounded and paired along the keys:
-/// weights[p·padded + row] = (key 2p, key 2p + 1).
-///
-/// # Safety
-/// AVX-512 F, BW and BF16 exist.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub unsafe fn online_softmax(scores: &[f32], weights: &mut [u32], running: &mut Running<'_>) {
-    let padded = running.total.len();
-    let keys = scores.len() / padded;
-    assert!(padded.is_multiple_of(16) && weights.len() >= keys.div_ceil(2) * padded);
-    assert!(running.highest.len() >= padded && running.alpha.len() >= padded);
-    let order = interleave();
-    for column in (0..padded).step_by(16) {
-        // SAFETY: all arrays hold `padded` columns, a multiple of 16; scores has `keys` rows of them and weights
-        // half as many, as asserted.
-        unsafe {
-            let scores = scores.as_ptr().add(column);
-            let mut highs = [_mm512_set1_ps(f32::NEG_INFINITY); 4];
-            let mut key = 0;
-            while key + 4 <= keys {
-                for i in 0..4 {
-                    highs[i] = _mm512_max_ps(highs[i], _mm512_loadu_ps(scores.add((key + i) * padded)));
+impl Running<'_> {
+    /// Takes in the maxima of all rows' scores, 16 lanes a row. `unit` > 0 turns scores into base 2.
+    ///
+    /// # Safety
+    /// AVX-512 F exists.
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn step(&mut self, highs: &[f32], unit: f32) {
+        assert!(highs.len() >= 16 * self.highest.len() && self.highest.len().is_multiple_of(16));
+        let unit = _mm512_set1_ps(unit);
+        for row in (0..self.highest.len()).step_by(16) {
+            // SAFETY: all of them hold whole vectors, and highs 16 for each of these rows.
+            unsafe {
+                let mut r = [_mm512_setzero_ps(); 16];
+                for i in 0..16 {
+                    r[i] = _mm512_loadu_ps(highs.as_ptr().add(16 * (row + i)));
                 }
-                key += 4;
+                let t = turn(r);
+                let before = _mm512_loadu_ps(self.highest.as_ptr().add(row));
+                let mut high = before;
+                for i in 0..16 {
+                    high = _mm512_max_ps(high, t[i]);
+                }
+                _mm512_storeu_ps(self.highest.as_mut_ptr().add(row), high);
+                _mm512_storeu_ps(self.shift.as_mut_ptr().add(row), _mm512_mul_ps(high, unit));
+                let alpha = exp2_fast(_mm512_mul_ps(_mm512_sub_ps(before, high), unit));
+                _mm512_storeu_ps(self.alpha.as_mut_ptr().add(row), alpha);
             }
-            while key < keys {
-                highs[0] = _mm512_max_ps(highs[0], _mm512_loadu_ps(scores.add(key * padded)));
-                key += 1;
+        }
+    }
+
+    /// Takes in the sums of all rows' weights, 16 lanes a row.
+    ///
+    /// # Safety
+    /// AVX-512 F exists.
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn add(&mut self, sums: &[f32]) {
+        assert!(sums.len() >= 16 * self.total.len() && self.total.len().is_multiple_of(16));
+        for row in (0..self.total.len()).step_by(16) {
+            // SAFETY: as in `step`.
+            unsafe {
+                let mut r = [_mm512_setzero_ps(); 16];
+                for i in 0..16 {
+                    r[i] = _mm512_loadu_ps(sums.as_ptr().add(16 * (row + i)));
+                }
+                let t = turn(r);
+                let mut sum = _mm512_setzero_ps();
+                for i in 0..16 {
+                    sum = _mm512_add_ps(sum, t[i]);
+                }
+                let total = self.total.as_mut_ptr().add(row);
+                let alpha = _mm512_loadu_ps(self.alpha.as_ptr().add(row));
+                _mm512_storeu_ps(total, _mm512_fmadd_ps(_mm512_loadu_ps(total), alpha, sum));
             }
-            let before = _mm512_loadu_ps(running.highest.as_ptr().add(column));
-            let high = _mm512_max_ps(_mm512_max_ps(highs[0], highs[1]), _mm512_max_ps(highs[2], highs[3]));
-            let high = _mm512_max_ps(before, high);
-            let alpha = exp2_fast(_mm512_sub_ps(before, high));
-            let (mut even, mut odd) = (_mm512_setzero_ps(), _mm512_setzero_ps());
-            let mut at = weights.as_mut_ptr().add(column);
-            for pair in 0..keys / 2 {
-                let first = scores.add(2 * pair * padded);
-                let low = exp2_fast(_mm512_sub_ps(_mm512_loadu_ps(first), high));
-                let next = exp2_fast(_mm512_sub_ps(_mm512_loadu_ps(first.add(padded)), high));
-                even = _mm512_add_ps(even, low);
-                odd = _mm512_add_ps(odd, next);
-                _mm512_storeu_si512(at.cast(), pair_lanes(low, next, order));
-                at = at.wrapping_add(padded);
-            }
-            if keys % 2 == 1 {
-                let low = exp2_fast(_mm512_sub_ps(_mm512_loadu_ps(scores.add((keys - 1) * padded)), high));
-                even = _mm512_add_ps(even, low);
-                _mm512_storeu_si512(at.cast(), pair_lanes(low, _mm512_setzero_ps(), order));
-            }
-            let total = running.total.as_mut_ptr().add(column);
-            _mm512_storeu_ps(total, _mm512_fmadd_ps(_mm512_loadu_ps(total), alpha, _mm512_add_ps(even, odd)));
-            _mm512_storeu_ps(running.highest.as_mut_ptr().add(column), high);
-            _mm512_storeu_ps(running.alpha.as_mut_ptr().add(column), alpha);
         }
     }
 }
 
-/// What [`differentiate`] reads: one lane per query row.
-pub struct Saved<'a> {
-    /// Base-2 logarithm of the softmax denominators.
-    pub lse: &'a [f32],
-    /// Σ do·o.
-    pub delta: &'a [f32],
-    /// The cap in units of the scores; 0 for none, and then scores are in base 2.
+/// Scores of a block become weights 2^(score·unit − shift), rounded, a row of 16 words after the other; adds them to
+/// 16 sums a row.
+///
+/// # Safety
+/// AVX-512 F, BW and BF16 exist, the block and 32 shifts are readable, 512 sums and 512 words of weights writable.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub unsafe fn weigh(scores: *const f32, shift: *const f32, unit: f32, sums: *mut f32, weights: *mut u32) {
+    let unit = _mm512_set1_ps(unit);
+    for row in 0..BLOCK {
+        // SAFETY: by the caller.
+        unsafe {
+            let shift = _mm512_set1_ps(*shift.add(row));
+            let [low, high] = row_of(scores, row);
+            let low = exp2_fast(_mm512_fmsub_ps(low, unit, shift));
+            let high = exp2_fast(_mm512_fmsub_ps(high, unit, shift));
+            let at = sums.add(16 * row);
+            _mm512_storeu_ps(at, _mm512_add_ps(_mm512_loadu_ps(at), _mm512_add_ps(low, high)));
+            _mm512_storeu_si512(weights.add(16 * row).cast(), round(low, high));
+        }
+    }
+}
+
+/// What [`differentiate`] reads.
+pub struct Slope<'a> {
+    /// Scores, as `unit` takes them to base 2.
+    pub scores: *const f32,
+    /// Gradients of the weights.
+    pub gradients: *const f32,
+    /// Base-2 logarithms of the softmax denominators of 32 rows.
+    pub lse: *const f32,
+    /// Σ do·o of 32 rows.
+    pub delta: *const f32,
+    /// What turns scores into base 2.
+    pub unit: f32,
+    /// The cap in units of the scores; 0 for none.
     pub softcap: f32,
+    /// What is shown; all where there is nothing.
+    pub lanes: Option<&'a Lanes>,
 }
 
 /// Where [`differentiate`] writes.
-pub struct Gradients<'a> {
-    /// P [keys, padded], pairs along the query rows.
-    pub weights: &'a mut [u32],
-    /// dS likewise.
-    pub rows: &'a mut [u32],
-    /// dS, pairs along the keys: [p·padded + row].
-    pub pairs: &'a mut [u32],
+pub struct Gradients {
+    /// P, pairs of rows: 16 rows of 32 words.
+    pub weights: *mut u32,
+    /// dS, pairs of rows.
+    pub slopes: *mut u32,
+    /// dS, pairs of keys: 32 rows of 16 words.
+    pub rows: *mut u32,
 }
 
-/// P = 2^(score − lse) and dS = P ∘ (dP − delta), both [keys, padded], rounded.
+/// P = 2^(score·unit − lse) and dS = P ∘ (dP − delta) of a block, rounded.
 ///
 /// # Safety
-/// AVX-512 F, BW and BF16 exist.
+/// AVX-512 F, BW, DQ and BF16 exist, and the memory described above is readable or writable.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
-pub unsafe fn differentiate(scores: &[f32], slopes: &[f32], saved: &Saved<'_>, target: &mut Gradients<'_>) {
-    let padded = saved.lse.len();
-    let (keys, half) = (scores.len() / padded, padded / 2);
-    assert!(padded.is_multiple_of(16) && saved.delta.len() == padded && slopes.len() == scores.len());
-    assert!(target.weights.len() >= keys * half && target.rows.len() >= keys * half);
-    assert!(target.pairs.len() >= keys.div_ceil(2) * padded);
+pub unsafe fn differentiate(slope: &Slope<'_>, target: &Gradients) {
+    // SAFETY: by the caller.
+    unsafe {
+        match (slope.lanes, slope.softcap > 0.0) {
+            (None, false) => block_slopes::<false, false>(slope, &[0; BLOCK], target),
+            (None, true) => block_slopes::<false, true>(slope, &[0; BLOCK], target),
+            (Some(lanes), false) => block_slopes::<true, false>(slope, lanes, target),
+            (Some(lanes), true) => block_slopes::<true, true>(slope, lanes, target),
+        }
+    }
+}
+
+/// # Safety
+/// As [`differentiate`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
+unsafe fn block_slopes<const MASKED: bool, const CAPPED: bool>(slope: &Slope<'_>, lanes: &Lanes, target: &Gradients) {
     let order = interleave();
-    let capped = saved.softcap > 0.0;
-    let inverse = _mm512_set1_ps(if capped { 1.0 / saved.softcap } else { 0.0 });
-    let unit = _mm512_set1_ps(if capped { LOG2_E } else { 1.0 });
-    for first in (0..keys).step_by(2) {
-        for column in (0..padded).step_by(16) {
-            // SAFETY: extents were asserted; the second key of a pair is read and written only where it exists.
-            unsafe {
-                let lse = _mm512_loadu_ps(saved.lse.as_ptr().add(column));
-                let delta = _mm512_loadu_ps(saved.delta.as_ptr().add(column));
-                let (mut weight, mut slope) = ([_mm512_setzero_ps(); 2], [_mm512_setzero_ps(); 2]);
-                for i in 0..2 {
-                    if first + i >= keys {
-                        break;
+    let unit = _mm512_set1_ps(slope.unit);
+    let inverse = _mm512_set1_ps(if CAPPED { 1.0 / slope.softcap } else { 0.0 });
+    for pair in 0..BLOCK / 2 {
+        let (mut weights, mut slopes) = ([[_mm512_setzero_ps(); 2]; 2], [[_mm512_setzero_ps(); 2]; 2]);
+        // SAFETY: by the caller.
+        unsafe {
+            for i in 0..2 {
+                let row = 2 * pair + i;
+                let lse = _mm512_set1_ps(*slope.lse.add(row));
+                let delta = _mm512_set1_ps(*slope.delta.add(row));
+                let (scores, gradients) = (row_of(slope.scores, row), row_of(slope.gradients, row));
+                for half in 0..2 {
+                    let shown = (lanes[row] >> (16 * half)) as u16;
+                    let mut weight = exp2_fast(_mm512_fmsub_ps(scores[half], unit, lse));
+                    if MASKED {
+                        weight = _mm512_maskz_mov_ps(shown, weight);
                     }
-                    let at = (first + i) * padded + column;
-                    let score = _mm512_loadu_ps(scores.as_ptr().add(at));
-                    weight[i] = exp2_fast(_mm512_fmsub_ps(score, unit, lse));
-                    slope[i] = _mm512_sub_ps(_mm512_loadu_ps(slopes.as_ptr().add(at)), delta);
-                    slope[i] = _mm512_mul_ps(weight[i], slope[i]);
-                    if capped {
-                        // d tanh: 1 − (score/cap)²; hidden scores are −∞ and their weight is 0.
-                        let t = _mm512_mul_ps(score, inverse);
-                        let seen = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(weight[i], _mm512_setzero_ps());
-                        slope[i] = _mm512_maskz_mul_ps(seen, slope[i], _mm512_fnmadd_ps(t, t, _mm512_set1_ps(1.0)));
+                    let mut value = _mm512_mul_ps(weight, _mm512_sub_ps(gradients[half], delta));
+                    if CAPPED {
+                        // d tanh: 1 − (score/cap)².
+                        let t = _mm512_mul_ps(scores[half], inverse);
+                        value = _mm512_mul_ps(value, _mm512_fnmadd_ps(t, t, _mm512_set1_ps(1.0)));
                     }
+                    if MASKED {
+                        // What is hidden may be anything, and zero times that need not be zero.
+                        value = _mm512_maskz_mov_ps(shown, value);
+                    }
+                    weights[i][half] = weight;
+                    slopes[i][half] = value;
                 }
-                let weights = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(weight[1], weight[0]));
-                let rows = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(slope[1], slope[0]));
-                let at = first * half + column / 2;
-                let (weights_at, rows_at) = (target.weights.as_mut_ptr().add(at), target.rows.as_mut_ptr().add(at));
-                _mm256_storeu_si256(weights_at.cast(), _mm512_castsi512_si256(weights));
-                _mm256_storeu_si256(rows_at.cast(), _mm512_castsi512_si256(rows));
-                if first + 1 < keys {
-                    _mm256_storeu_si256(weights_at.add(half).cast(), _mm512_extracti64x4_epi64::<1>(weights));
-                    _mm256_storeu_si256(rows_at.add(half).cast(), _mm512_extracti64x4_epi64::<1>(rows));
-                }
-                let pairs = target.pairs.as_mut_ptr().add(first / 2 * padded + column);
-                _mm512_storeu_si512(pairs.cast(), _mm512_permutexvar_epi16(order, rows));
+                _mm512_storeu_si512(target.rows.add(16 * row).cast(), round(slopes[i][0], slopes[i][1]));
+            }
+            for half in 0..2 {
+                let at = BLOCK * pair + 16 * half;
+                let weights = _mm512_permutexvar_epi16(order, round(weights[0][half], weights[1][half]));
+                _mm512_storeu_si512(target.weights.add(at).cast(), weights);
+                let slopes = _mm512_permutexvar_epi16(order, round(slopes[0][half], slopes[1][half]));
+                _mm512_storeu_si512(target.slopes.add(at).cast(), slopes);
             }
         }
     }
