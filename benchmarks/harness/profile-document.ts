@@ -47,6 +47,17 @@ export interface ProfileDocument {
   readonly betweenPercent: number
 }
 
+/**
+ * Seconds that ops take at least, one after the other: each by its arithmetic or by the bytes that it must move, whichever
+ * takes the machine longer (Williams et al. 2009, the roofline model). What earlier ops left in caches may be faster.
+ */
+export function rooflineSeconds(
+  ops: readonly Pick<OpTime, 'flops' | 'bytes'>[],
+  peaks: { readonly flops: number; readonly bytes: number },
+): number {
+  return ops.reduce((sum, { flops, bytes }) => sum + Math.max(flops / peaks.flops, bytes / peaks.bytes), 0)
+}
+
 /** Groups ops, longest first; an op whose FLOPs would take the machine longer than its bytes is rated in GFLOP/s. */
 export function groupOps(
   ops: readonly OpTime[],

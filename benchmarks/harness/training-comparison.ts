@@ -7,6 +7,7 @@ import { productLimit } from './limits.ts'
 import { LineChild, numberOf, type Answer } from './line-child.ts'
 import { describeMachine } from './machine.ts'
 import { peersMissing, startPeer } from './peer.ts'
+import { rooflineSeconds, type ProfileAnswer } from './profile-document.ts'
 import { randomModelFolder, randomTokens } from './random-model.ts'
 import { makeRow, type Row } from './row.ts'
 import { loraFlopsPerToken, shapes, type ShapeName } from './shapes.ts'
@@ -14,6 +15,7 @@ import { choiceOption, numberOption, type Suite, type SuiteContext } from './sui
 import type { TrainRequest } from './train-request.ts'
 
 const ownScript = fileURLToPath(new URL('../children/train.ts', import.meta.url))
+const profileScript = fileURLToPath(new URL('../children/profile.ts', import.meta.url))
 
 /** One run of one side: a process from its start to its end. */
 export interface Run {
@@ -137,6 +139,20 @@ function checkLosses(ours: Side, peers: readonly Side[]): string[] {
   })
 }
 
+/** Tokens per second if every op of our step ran at its roofline; from one more process, which records them. */
+async function tokensPerSecondByOp(
+  request: TrainRequest,
+  compute: 'float32' | 'bfloat16',
+  context: SuiteContext,
+): Promise<number> {
+  const limits = context.limits()
+  const child = startOwn(profileScript, { ...request, warmup: 1, steps: 1 }, context)
+  const { ops } = (await child.next()) as unknown as ProfileAnswer
+  await child.close()
+  const peaks = { flops: productLimit(limits, compute), bytes: limits.readBytes }
+  return request.sequenceLength / rooflineSeconds(ops, peaks)
+}
+
 async function measure(context: SuiteContext, quantize: boolean): Promise<Row[]> {
   const { options } = context
   const shapeName = choiceOption<ShapeName>(options, 'shape', ['qwen3-0.6b', 'tiny'])
@@ -150,7 +166,7 @@ async function measure(context: SuiteContext, quantize: boolean): Promise<Row[]>
   const dtypes = String(options.get('dtype')).split(',')
   const folder = await randomModelFolder(shapeName)
   const tokens = join(folder, `tokens-${given}.json`)
-  writeFileSync(tokens, JSON.stringify(randomTokens(given * (warmup + steps), shape.vocabulary, 42)))
+  writeFileSync(tokens, JSON.stringify(randomTokens(given * Math.max(3, warmup + steps), shape.vocabulary, 42)))
   const request: TrainRequest = { folder, tokens, sequenceLength: given, warmup, steps, quantize, rank }
   const missing = peersMissing()
   if (missing !== undefined) context.say(`transformers + PEFT are skipped: ${missing}`)
@@ -187,6 +203,7 @@ async function measure(context: SuiteContext, quantize: boolean): Promise<Row[]>
   for (const warning of warnings) context.say(warning)
   const compute = describeCpu().nativeBfloat16 ? 'bfloat16' : 'float32'
   const flops = loraFlopsPerToken(shape, given, rank)
+  const byOp = await tokensPerSecondByOp(request, compute, context)
   const common = { othersShare, ...(warnings.length === 0 ? {} : { note: warnings.join('; ') }) }
   const less = { ...common, lowerIsBetter: true }
   const gibibytes = ({ residentBytes }: Run): number | undefined => residentBytes && residentBytes / 2 ** 30
@@ -194,6 +211,13 @@ async function measure(context: SuiteContext, quantize: boolean): Promise<Row[]>
     ...compare('training', 'tokens/s', (run) => run.tokensPerSecond, ours, peers, {
       ...common,
       limit: productLimit(context.limits(), compute) / flops,
+    }),
+    makeRow({
+      name: 'training, limit by arithmetic or bytes op by op',
+      unit: 'tokens/s',
+      ours: ours.runs.map((run) => run.tokensPerSecond),
+      limit: byOp,
+      ...common,
     }),
     ...compare('peak resident memory', 'GiB', gibibytes, ours, peers, less),
     ...compare('start to first step, loading left out', 's', (run) => run.startSeconds, ours, peers, less),

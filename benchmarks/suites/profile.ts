@@ -1,9 +1,10 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { productLimit } from '../harness/limits.ts'
 import { numberOf } from '../harness/line-child.ts'
 import { fileURLToPath } from 'node:url'
 import { describeCommit, describeMachine, repository } from '../harness/machine.ts'
-import { formatProfile, type ProfileAnswer } from '../harness/profile-document.ts'
+import { formatProfile, rooflineSeconds, type ProfileAnswer } from '../harness/profile-document.ts'
 import { randomModelFolder, randomTokens } from '../harness/random-model.ts'
 import { makeRow, type Row } from '../harness/row.ts'
 import { shapes, type ShapeName } from '../harness/shapes.ts'
@@ -43,6 +44,7 @@ async function measure(context: SuiteContext): Promise<readonly Row[]> {
     othersShare,
   })
   context.say(document.text)
+  const peaks = { flops: productLimit(limits, profile.computeDtype), bytes: limits.readBytes }
   const path = options.get('write')
   if (typeof path === 'string') {
     writeFileSync(join(repository, path), document.markdown)
@@ -50,7 +52,14 @@ async function measure(context: SuiteContext): Promise<readonly Row[]> {
   }
   const common = { othersShare, lowerIsBetter: true }
   return [
-    makeRow({ name: 'step', unit: 'ms', ours: profile.stepMs, ...common }),
+    makeRow({
+      name: 'step',
+      unit: 'ms',
+      ours: profile.stepMs,
+      limit: (1000 * rooflineSeconds(profile.ops, peaks)) / steps,
+      ...common,
+      note: 'limit: every op by its arithmetic or its bytes, whichever takes longer',
+    }),
     makeRow({
       name: 'JavaScript and time between ops',
       unit: '% of the step',
