@@ -204,18 +204,24 @@ fn main() {
         bench.time(&format!("linearInputGradient nf4 {n}x{k}"), "linearInputGradient", &operands, &outputs);
     }
 
-    let q = bench.floats(&[tokens, heads, extent], 1.0);
-    let k = bench.floats(&[tokens, kv_heads, extent], 1.0);
-    let v = bench.floats(&[tokens, kv_heads, extent], 1.0);
-    let offsets = bench.ints(&[0, tokens as i32]);
-    let attention = with(&[("causal", 1.0)]);
-    let operands = [Some(&q), Some(&k), Some(&v), Some(&offsets)];
-    let outputs = bench.time("attention", "attention", &operands, &attention);
-    let d_output = bench.floats(&[tokens, heads, extent], 1e-3);
-    let (o, lse) = (&outputs[0], &outputs[1]);
-    let operands = [Some(&d_output), Some(&q), Some(&k), Some(&v), Some(o), Some(lse), Some(&offsets)];
-    bench.time("attentionBackward", "attentionBackward", &operands, &attention);
+    for (length, narrow) in [(tokens, false), (tokens, true), (2048, true)] {
+        let mut operand = |heads: usize, deviation: f32| {
+            let shape = [length, heads, extent];
+            if narrow { bench.bf16(&shape, deviation) } else { bench.floats(&shape, deviation) }
+        };
+        let [q, k, v, d_output] = [(heads, 1.0), (kv_heads, 1.0), (kv_heads, 1.0), (heads, 1e-3)]
+            .map(|(heads, deviation)| operand(heads, deviation));
+        let offsets = bench.ints(&[0, length as i32]);
+        let attention = with(&[("causal", 1.0), ("outputBfloat16", f64::from(u8::from(narrow)))]);
+        let label = |op: &str| format!("{op} {length}{}", if narrow { " bf16" } else { "" });
+        let operands = [Some(&q), Some(&k), Some(&v), Some(&offsets)];
+        let outputs = bench.time(&label("attention"), "attention", &operands, &attention);
+        let (o, lse) = (&outputs[0], &outputs[1]);
+        let operands = [Some(&d_output), Some(&q), Some(&k), Some(&v), Some(o), Some(lse), Some(&offsets)];
+        bench.time(&label("attentionBackward"), "attentionBackward", &operands, &attention);
+    }
 
+    let q = bench.floats(&[tokens, heads, extent], 1.0);
     let positions = bench.ints(&(0..tokens as i32).collect::<Vec<_>>());
     let frequencies = bench.floats(&[extent / 2], 0.01);
     let turned = bench.activations(&[tokens, heads, extent], 1.0);

@@ -86,10 +86,6 @@ pub struct Columns {
     pub stride: usize,
 }
 
-/// A product on its way to C.
-#[repr(C, align(64))]
-pub struct Sums(pub [f32; 4 * TILE * TILE]);
-
 /// What a product is added to: one value per element of C.
 #[derive(Clone, Copy)]
 pub struct Before {

@@ -230,11 +230,14 @@ fn attention_backward(call: &InferCall<'_>) -> Result<Inferred> {
     let (dq, keys) = (written(call, [tokens, heads, dim]), written(call, [tokens, kv_heads, dim]));
     let [do_, q, k, v, o] = ["dO", "q", "k", "v", "o"].map(|name| call.input(name));
     let stored = [do_, q, k, v, o, &dq, &keys, &keys];
-    // In bfloat16, keys rounded in two orders and values in one.
+    // In bfloat16, keys in two orders and values in one.
     let rounded = if call.attributes.flag("bfloat16") { 6 * tokens * kv_heads * dim } else { 0 };
+    // Heads that are too few to keep cores busy are shared out, and shares have sums of their own (for up to four threads).
+    let shares = 8usize.div_ceil((kv_heads * (call.input("cuSeqlens").elements() - 1)).max(1));
+    let sums = if shares > 1 { 8 * shares * tokens * kv_heads * dim } else { 0 };
     Ok(Inferred {
         // Row sums of dO ∘ O besides.
-        workspace_bytes: 4 * tokens * heads + rounded.max(widened(&stored)),
+        workspace_bytes: 4 * tokens * heads + sums + rounded.max(widened(&stored)),
         flops: 10 * pairs(call, tokens) * (heads * dim) as u64,
         bytes: bytes(&stored) as u64,
         outputs: vec![dq, keys.clone(), keys],

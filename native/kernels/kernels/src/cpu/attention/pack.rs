@@ -15,6 +15,16 @@ pub enum Rows<'a> {
     BF16(&'a [u16]),
 }
 
+impl Rows<'_> {
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::BF16(values) => values.len(),
+        }
+    }
+}
+
 /// One head's slice of consecutive rows: row i starts at `base + i·stride`.
 #[derive(Clone, Copy)]
 pub struct Head<'a> {

@@ -61,6 +61,8 @@ pub struct Backward<'a> {
     pub sums: Sums,
     /// Whether to multiply with tile registers.
     pub tiles: bool,
+    /// Whether to write past the caches.
+    pub streams: bool,
 }
 
 /// Where a task leaves the gradients of keys and values.
@@ -87,14 +89,15 @@ pub unsafe fn write_keys(
     (kv_head, key_block): (usize, usize),
     sums: *const f32,
     (dk, dv): (Written, Written),
+    streams: bool,
 ) {
     let first = key_block * BLOCK;
     let (token, count) = (segment.key + first, BLOCK.min(segment.keys - first));
     let place = Place { token, count, heads: geometry.kv_heads, head: kv_head, group: 1, dim: geometry.dim };
     // SAFETY: by the caller.
     unsafe {
-        write_turned(&place, sums, geometry.scale, dk);
-        write_turned(&place, sums.add(block_floats(geometry.dim) / 2), 1.0, dv);
+        write_turned(&place, sums, geometry.scale, dk, streams);
+        write_turned(&place, sums.add(block_floats(geometry.dim) / 2), 1.0, dv, streams);
     }
 }
 
@@ -204,7 +207,7 @@ impl Backward<'_> {
                     at.write_bytes(0, size);
                 }
                 if let Sums::Rows(dk, dv) = self.sums {
-                    write_keys(&self.geometry, &self.segment, (self.kv_head, key_block), at, (dk, dv));
+                    write_keys(&self.geometry, &self.segment, (self.kv_head, key_block), at, (dk, dv), self.streams);
                 }
             }
         }
@@ -236,7 +239,9 @@ impl Backward<'_> {
         let rows = place.count.next_multiple_of(BLOCK);
         let (query, gradient) = (Rows { values: self.q, place }, Rows { values: self.do_, place });
         scratch.ahead.clear();
-        scratch.ahead.push(self.dq.strip(&place));
+        if !self.streams {
+            scratch.ahead.push(self.dq.strip(&place));
+        }
         let next = first + self.block * self.shares;
         for values in [self.q, self.do_, self.o] {
             scratch.ahead.push(Rows { values, place: self.place(next, self.count(next)) }.strip());
@@ -245,8 +250,8 @@ impl Backward<'_> {
         scratch.delta.fill(0.0);
         // SAFETY: the instructions exist; the scratch memory was sized for a block.
         unsafe {
-            pack_slabs(query, scratch.query.as_mut_ptr(), 16 * rows);
-            pack_slabs(gradient, scratch.gradient.as_mut_ptr(), 16 * rows);
+            pack_slabs(query, scratch.query.as_mut_ptr());
+            pack_slabs(gradient, scratch.gradient.as_mut_ptr());
             pack_turned_pairs(query, scratch.turned_query.as_mut_ptr());
             pack_turned_pairs(gradient, scratch.turned_gradient.as_mut_ptr());
             row_dots(gradient, Rows { values: self.o, place }, scratch.delta);
@@ -265,7 +270,9 @@ impl Backward<'_> {
         if seen.end <= run.end {
             scratch.delta.fill(geometry.scale);
             // SAFETY: query rows of different tasks are disjoint.
-            unsafe { write_rows(&place, scratch.dq.as_ptr().add(dq_at), rows * BLOCK, scratch.delta, self.dq) };
+            unsafe {
+                write_rows(&place, scratch.dq.as_ptr().add(dq_at), rows * BLOCK, scratch.delta, self.dq, self.streams)
+            };
         }
     }
 
@@ -293,11 +300,11 @@ impl Backward<'_> {
         unsafe {
             let gradients = scores.add(SQUARE);
             for row_block in row_blocks.clone() {
-                let left = row_block * 16 * BLOCK;
+                let left = row_block * 16 * wide;
                 let product = Block {
                     steps: wide / 2,
                     a: scratch.query.as_ptr().add(left),
-                    slab: 16 * rows,
+                    slab: 16 * BLOCK,
                     b: self.k.columns(head, slot),
                     c: scores,
                     // Rows beyond the last as well: their weights meet zeros and must be finite.
@@ -325,7 +332,7 @@ impl Backward<'_> {
                 let target = Gradients {
                     weights: scratch.weights.as_mut_ptr().add(row_block * SQUARE / 2),
                     slopes: scratch.slopes.as_mut_ptr().add(row_block * SQUARE / 2),
-                    rows: scratch.rows.as_mut_ptr().add((key_block - run.start) * 16 * rows + left),
+                    rows: scratch.rows.as_mut_ptr().add((key_block - run.start) * 16 * rows + row_block * 16 * BLOCK),
                 };
                 differentiate(&slope, &target);
             }
@@ -337,8 +344,8 @@ impl Backward<'_> {
                 for element in (0..wide).step_by(BLOCK) {
                     Block {
                         steps: 16 * row_blocks.len(),
-                        a: left.as_ptr().add(16 * (row_blocks.start * wide + element)),
-                        slab: 16 * wide,
+                        a: left.as_ptr().add(element * rows / 2 + row_blocks.start * 16 * BLOCK),
+                        slab: 16 * BLOCK,
                         b: right.as_ptr().add(row_blocks.start * SQUARE / 2),
                         c: sums.add(element * BLOCK),
                         rows: BLOCK,
@@ -346,8 +353,8 @@ impl Backward<'_> {
                         tiles: self.tiles,
                     }
                     .multiply();
+                    scratch.ahead.step();
                 }
-                scratch.ahead.step();
             }
         }
     }

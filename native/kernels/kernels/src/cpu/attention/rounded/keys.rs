@@ -3,10 +3,13 @@
 
 use super::super::pack::Rows as Stored;
 use super::super::plan::{Geometry, Segment};
-use super::ahead::Strip;
 use super::pack::{BLOCK, CALL, Memory, pack_columns, pack_pairs};
 use super::rows::{Place, Rows};
 use crate::cpu::pool::{Pool, SharedMut};
+use std::ops::Range;
+
+/// Tokens that are asked for ahead: those of a head lie pages apart, where no hardware prefetcher follows.
+const AHEAD: usize = BLOCK;
 
 /// A tensor [T, KV, D] and the orders wanted.
 pub struct Source<'a> {
@@ -54,20 +57,22 @@ pub struct Keys {
 struct Sizes {
     slots: usize,
     dim: usize,
+    /// First head.
+    head: usize,
 }
 
 impl Sizes {
     /// Words of one head in either order.
-    fn head(&self) -> usize {
+    fn words(&self) -> usize {
         self.slots * self.dim / 2
     }
 
     fn column(&self, kv_head: usize, slot: usize) -> usize {
-        kv_head * self.head() + slot * self.dim / 2
+        (kv_head - self.head) * self.words() + slot * self.dim / 2
     }
 
     fn pair(&self, kv_head: usize, slot: usize) -> usize {
-        kv_head * self.head() + slot / 2 * BLOCK
+        (kv_head - self.head) * self.words() + slot / 2 * BLOCK
     }
 
     /// Words between panels of pairs.
@@ -102,7 +107,7 @@ impl Packed {
 }
 
 impl Keys {
-    /// Packs `sources` in parallel.
+    /// Packs the heads `heads` of `sources` in parallel.
     ///
     /// # Safety
     /// AVX-512 F, BW, VL and BF16 exist.
@@ -111,17 +116,18 @@ impl Keys {
         geometry: &Geometry,
         segments: &[Segment],
         slots: &Slots,
+        heads: Range<usize>,
         sources: &[Source<'_>],
     ) -> Self {
         let (kv_heads, dim) = (geometry.kv_heads, geometry.dim);
-        let sizes = Sizes { slots: slots.count, dim: dim.next_multiple_of(BLOCK) };
+        let sizes = Sizes { slots: slots.count, dim: dim.next_multiple_of(BLOCK), head: heads.start };
         let mut places = Vec::new();
         let mut words = 0;
         for source in sources {
             let columns = words;
-            words += if source.columns { kv_heads * sizes.head() } else { 0 };
+            words += if source.columns { heads.len() * sizes.words() } else { 0 };
             places.push((columns, words));
-            words += if source.pairs { kv_heads * sizes.head() } else { 0 };
+            words += if source.pairs { heads.len() * sizes.words() } else { 0 };
         }
         let mut memory = Memory::take(&CALL, words);
         let target = SharedMut::new(memory.words());
@@ -133,14 +139,10 @@ impl Keys {
             let (segment, slot) = (segments[index], slots.starts[index] + first);
             let (token, count) = (segment.key + first, BLOCK.min(segment.keys - first));
             for (source, (columns_at, pairs_at)) in sources.iter().zip(&places) {
-                for head in 0..kv_heads {
+                for head in heads.clone() {
                     let place = Place { token, count, heads: kv_heads, head, group: 1, dim };
                     let rows = Rows { values: source.values, place };
-                    // The next block's tokens, as they lie: those of a head are a page apart.
-                    let Strip { at, stride, .. } = Rows { place: Place { head: 0, ..place }, ..rows }.strip();
-                    let part = BLOCK * stride / kv_heads;
-                    let at = at.wrapping_add(BLOCK * stride + head * part);
-                    Strip { at, stride: 0, count: 1, span: part }.fetch();
+                    Rows { place: Place { token: token + AHEAD, ..place }, ..rows }.strip().fetch();
                     // SAFETY: the instructions exist; each task writes the slots of its own keys.
                     unsafe {
                         if source.columns {

@@ -27,21 +27,22 @@ macro_rules! typed {
     }};
 }
 
-/// Slabs of pairs along the row, `slab` words apart.
+/// Slabs of pairs along the row, those of 32 rows after those of the 32 rows before.
 ///
 /// # Safety
 /// AVX-512 F, BW, VL and BF16 exist, and the slabs are writable.
-pub unsafe fn pack_slabs(rows: Rows<'_>, target: *mut u32, slab: usize) {
+pub unsafe fn pack_slabs(rows: Rows<'_>, target: *mut u32) {
     // SAFETY: the rows lie inside the tensor, which was checked; by the caller.
-    unsafe { typed!(rows, slabs(target, slab)) }
+    unsafe { typed!(rows, slabs(target)) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn slabs<E: Element>(values: *const E, place: &Place, target: *mut u32, slab: usize) {
+unsafe fn slabs<E: Element>(values: *const E, place: &Place, target: *mut u32) {
+    let (slab, rows) = (16 * BLOCK, 16 * place.dim.next_multiple_of(BLOCK));
     for row in 0..place.count.next_multiple_of(BLOCK) {
         // SAFETY: rows inside the tensor; slabs by the caller.
         unsafe {
-            let target = target.add(16 * row);
+            let target = target.add(row / BLOCK * rows + 16 * (row % BLOCK));
             if row >= place.count {
                 for column in (0..place.dim).step_by(32) {
                     _mm512_storeu_si512(target.add(column / 32 * slab).cast(), _mm512_setzero_si512());
@@ -116,8 +117,7 @@ unsafe fn pairs<E: Element>(values: *const E, place: &Place, target: *mut u32, p
     }
 }
 
-/// Slabs of pairs of rows, a row per element: 32 rows make a slab of as many rows as a head has elements, rounded up to
-/// 32.
+/// Slabs of pairs of rows, a row per element, those of 32 elements after those of the 32 elements before.
 ///
 /// # Safety
 /// As [`pack_slabs`].
@@ -128,7 +128,8 @@ pub unsafe fn pack_turned_pairs(rows: Rows<'_>, target: *mut u32) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn turned_pairs<E: Element>(values: *const E, place: &Place, target: *mut u32) {
-    let (dim, slab) = (place.dim, 16 * place.dim.next_multiple_of(BLOCK));
+    let (dim, slab) = (place.dim, 16 * BLOCK);
+    let elements = place.count.div_ceil(BLOCK) * slab;
     for first in (0..place.count).step_by(BLOCK) {
         let present = (place.count - first).min(BLOCK);
         let starts: [usize; BLOCK] =
@@ -146,7 +147,8 @@ unsafe fn turned_pairs<E: Element>(values: *const E, place: &Place, target: *mut
                     let also = if 2 * pair + 1 < present { left } else { 0 };
                     r[pair] = _mm512_castsi512_ps(E::pairs(rows, [left, also]));
                 }
-                let at = target.add(first / BLOCK * slab + 16 * column).cast::<f32>();
+                let at = column / BLOCK * elements + first / BLOCK * slab + 16 * (column % BLOCK);
+                let at = target.add(at).cast::<f32>();
                 for (row, words) in turn(r).into_iter().enumerate() {
                     _mm512_storeu_ps(at.add(16 * row), words);
                 }
@@ -187,23 +189,37 @@ unsafe fn dots<A: Element, B: Element>(a: *const A, place: &Place, b: *const B, 
     }
 }
 
-/// Results in blocks, written as rows: row = factor · (element (row, c) at `(c / 32)·panel + 32·row + c % 32`), with a
+/// Results in blocks, written as rows, past the caches where `streams`: row = factor · (element (row, c) at `(c / 32)·panel + 32·row + c % 32`), with a
 /// factor per row.
 ///
 /// # Safety
 /// AVX-512 F, BW, VL and BF16 exist, the results and factors are readable and the rows of `target` writable.
-pub unsafe fn write_rows(place: &Place, source: *const f32, panel: usize, factors: &[f32], target: Written) {
+pub unsafe fn write_rows(
+    place: &Place,
+    source: *const f32,
+    panel: usize,
+    factors: &[f32],
+    target: Written,
+    streams: bool,
+) {
     // SAFETY: by the caller.
     unsafe {
         match target {
-            Written::F32(target) => rows_of(place, source, panel, factors, target),
-            Written::BF16(target) => rows_of(place, source, panel, factors, target),
+            Written::F32(target) => rows_of(place, source, panel, factors, target, streams),
+            Written::BF16(target) => rows_of(place, source, panel, factors, target, streams),
         }
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn rows_of<E: Element>(place: &Place, source: *const f32, panel: usize, factors: &[f32], target: *mut E) {
+unsafe fn rows_of<E: Element>(
+    place: &Place,
+    source: *const f32,
+    panel: usize,
+    factors: &[f32],
+    target: *mut E,
+    streams: bool,
+) {
     for row in 0..place.count {
         let factor = _mm512_set1_ps(factors[row]);
         let start = place.start(row);
@@ -213,7 +229,7 @@ unsafe fn rows_of<E: Element>(place: &Place, source: *const f32, panel: usize, f
                 let at = source.add(column / BLOCK * panel + BLOCK * row);
                 let low = _mm512_mul_ps(_mm512_loadu_ps(at), factor);
                 let high = _mm512_mul_ps(_mm512_loadu_ps(at.add(16)), factor);
-                E::write(target.add(start + column), place.dim - column, [low, high]);
+                E::put(target.add(start + column), place.dim - column, [low, high], streams);
             }
         }
     }
@@ -224,19 +240,19 @@ unsafe fn rows_of<E: Element>(place: &Place, source: *const f32, panel: usize, f
 ///
 /// # Safety
 /// As [`write_rows`].
-pub unsafe fn write_turned(place: &Place, source: *const f32, factor: f32, target: Written) {
+pub unsafe fn write_turned(place: &Place, source: *const f32, factor: f32, target: Written, streams: bool) {
     assert!(place.count <= BLOCK);
     // SAFETY: by the caller.
     unsafe {
         match target {
-            Written::F32(target) => turned(place, source, factor, target),
-            Written::BF16(target) => turned(place, source, factor, target),
+            Written::F32(target) => turned(place, source, factor, target, streams),
+            Written::BF16(target) => turned(place, source, factor, target, streams),
         }
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn turned<E: Element>(place: &Place, source: *const f32, factor: f32, target: *mut E) {
+unsafe fn turned<E: Element>(place: &Place, source: *const f32, factor: f32, target: *mut E, streams: bool) {
     let factor = _mm512_set1_ps(factor);
     for first in (0..place.count).step_by(16) {
         let starts: [usize; 16] = std::array::from_fn(|row| place.start(first + row));
@@ -251,24 +267,8 @@ unsafe fn turned<E: Element>(place: &Place, source: *const f32, factor: f32, tar
                 }
                 let (low, high) = (turn(low), turn(high));
                 for row in 0..(place.count - first).min(16) {
-                    E::write(target.add(starts[row] + column), place.dim - column, [low[row], high[row]]);
+                    E::put(target.add(starts[row] + column), place.dim - column, [low[row], high[row]], streams);
                 }
-            }
-        }
-    }
-}
-
-/// Zeroes rows.
-///
-/// # Safety
-/// The rows of `target` are writable.
-pub unsafe fn clear_rows(place: &Place, target: Written) {
-    for row in 0..place.count {
-        // SAFETY: by the caller; zero is all bits zero in both.
-        unsafe {
-            match target {
-                Written::F32(target) => target.add(place.start(row)).write_bytes(0, place.dim),
-                Written::BF16(target) => target.add(place.start(row)).write_bytes(0, place.dim),
             }
         }
     }

@@ -55,12 +55,8 @@ impl Rows<'_> {
 
     /// Panics unless all rows lie inside the tensor.
     pub fn check(&self) {
-        let length = match self.values {
-            Stored::F32(values) => values.len(),
-            Stored::BF16(values) => values.len(),
-        };
         let last = self.place.count.checked_sub(1).map_or(0, |row| self.place.start(row) + self.place.dim);
-        assert!(last <= length, "rows beyond their tensor");
+        assert!(last <= self.values.elements(), "rows beyond their tensor");
     }
 }
 
@@ -125,6 +121,29 @@ pub trait Element: Copy {
     /// # Safety
     /// As [`Self::halves`], with writable elements.
     unsafe fn write(at: *mut Self, count: usize, values: [__m512; 2]);
+
+    /// Writes 32 elements past the caches.
+    ///
+    /// # Safety
+    /// As [`Self::write`], at a multiple of 64 bytes; a fence must follow before another thread reads them.
+    unsafe fn stream(at: *mut Self, values: [__m512; 2]);
+
+    /// [`Self::write`], past the caches where wanted and possible.
+    ///
+    /// # Safety
+    /// As both.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    unsafe fn put(at: *mut Self, count: usize, values: [__m512; 2], streams: bool) {
+        // SAFETY: by the caller; aligned where it streams.
+        unsafe {
+            if streams && count >= 32 && at.addr().is_multiple_of(64) {
+                Self::stream(at, values);
+            } else {
+                Self::write(at, count, values);
+            }
+        }
+    }
 }
 
 impl Element for f32 {
@@ -166,6 +185,16 @@ impl Element for f32 {
             _mm512_mask_storeu_ps(at.wrapping_add(16), lanes(count.saturating_sub(16)), values[1]);
         }
     }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    unsafe fn stream(at: *mut Self, values: [__m512; 2]) {
+        // SAFETY: by the caller.
+        unsafe {
+            _mm512_stream_ps(at, values[0]);
+            _mm512_stream_ps(at.add(16), values[1]);
+        }
+    }
 }
 
 impl Element for u16 {
@@ -200,6 +229,13 @@ impl Element for u16 {
     unsafe fn write(at: *mut Self, count: usize, values: [__m512; 2]) {
         // SAFETY: as above.
         unsafe { _mm512_mask_storeu_epi16(at.cast(), lanes32(count), round(values[0], values[1])) };
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    unsafe fn stream(at: *mut Self, values: [__m512; 2]) {
+        // SAFETY: by the caller.
+        unsafe { _mm512_stream_si512(at.cast(), round(values[0], values[1])) };
     }
 }
 

@@ -1,12 +1,12 @@
 //! The elementwise half of bf16 attention on blocks of 32 rows by 32 keys: weights from scores, and their gradients, in
 //! f32; rounded to bf16 last.
 
-use super::pack::BLOCK;
+use super::pack::{BLOCK, SQUARE};
 use super::rows::{interleave, round, turn};
 use super::sight::Lanes;
 use std::arch::x86_64::*;
 
-/// 2ˣ for x ≤ 0 and a little above, relative error ≤ 2⁻²⁰; exactly 0 from −127 down, NaN kept. The result is below
+/// 2ˣ for x ≤ 0 and somewhat above, relative error ≤ 2⁻²⁰; exactly 0 from −127 down, NaN kept. The result is below
 /// 2⁻¹²⁶ between −127 and −126.
 ///
 /// 11 operations on three kinds of ports: the integer part is rounded by adding 1.5·2²³, whose low bits then are the
@@ -41,115 +41,132 @@ unsafe fn row_of(block: *const f32, row: usize) -> [__m512; 2] {
     unsafe { [_mm512_loadu_ps(block.add(BLOCK * row)), _mm512_loadu_ps(block.add(BLOCK * row + 16))] }
 }
 
-/// Raises the running maxima of 32 rows, 16 lanes each, by the scores of a block; hides those that `lanes` leaves out.
+/// Whether a score of a block exceeds its row's limit; hides those that `lanes` leaves out first.
 ///
 /// # Safety
-/// AVX-512 F exists, the block and 512 maxima are writable.
+/// AVX-512 F exists.
 #[target_feature(enable = "avx512f")]
-pub unsafe fn raise(scores: *mut f32, lanes: Option<&Lanes>, highs: *mut f32) {
+pub unsafe fn exceeds(scores: &mut [f32], lanes: Option<&Lanes>, limits: &[f32]) -> bool {
+    assert!(scores.len() >= SQUARE && limits.len() >= BLOCK);
     let hidden = _mm512_set1_ps(f32::NEG_INFINITY);
+    let mut above = 0;
     for row in 0..BLOCK {
-        // SAFETY: by the caller.
+        // SAFETY: rows of the block, as asserted.
         unsafe {
-            let [mut low, mut high] = row_of(scores, row);
+            let [mut low, mut high] = row_of(scores.as_ptr(), row);
             if let Some(lanes) = lanes {
                 let shown = lanes[row];
                 low = _mm512_mask_mov_ps(hidden, shown as u16, low);
                 high = _mm512_mask_mov_ps(hidden, (shown >> 16) as u16, high);
-                _mm512_storeu_ps(scores.add(BLOCK * row), low);
-                _mm512_storeu_ps(scores.add(BLOCK * row + 16), high);
+                _mm512_storeu_ps(scores.as_mut_ptr().add(BLOCK * row), low);
+                _mm512_storeu_ps(scores.as_mut_ptr().add(BLOCK * row + 16), high);
             }
-            let at = highs.add(16 * row);
-            _mm512_storeu_ps(at, _mm512_max_ps(_mm512_loadu_ps(at), _mm512_max_ps(low, high)));
+            let limit = _mm512_set1_ps(*limits.as_ptr().add(row));
+            above |= _mm512_cmp_ps_mask::<_CMP_GT_OQ>(_mm512_max_ps(low, high), limit);
         }
     }
+    above != 0
 }
 
-/// Running state of the online softmax, one element per row.
+/// By how much a weight may exceed 1, in base 2.
+const ROOM: f32 = 16.0;
+
+/// Running state of the online softmax.
 pub struct Running<'a> {
-    /// Largest score so far.
+    /// Σ 2^(score·unit − shift), 16 lanes a row.
+    pub total: &'a mut [f32],
+    /// What weights are relative to, one element per row: a score, near the largest one so far.
     pub highest: &'a mut [f32],
     /// The same in base 2.
     pub shift: &'a mut [f32],
-    /// Σ 2^(score − highest).
-    pub total: &'a mut [f32],
-    /// Factor of what was summed before the last step.
-    pub alpha: &'a mut [f32],
+    /// The score that asks for a higher one.
+    pub limit: &'a mut [f32],
 }
 
 impl Running<'_> {
-    /// Takes in the maxima of all rows' scores, 16 lanes a row. `unit` > 0 turns scores into base 2.
+    /// Takes in the maxima of a block of scores. `unit` > 0 turns scores into base 2. What was summed in `output` (panels of
+    /// 32 columns) before is rescaled.
     ///
     /// # Safety
     /// AVX-512 F exists.
     #[target_feature(enable = "avx512f")]
-    pub unsafe fn step(&mut self, highs: &[f32], unit: f32) {
-        assert!(highs.len() >= 16 * self.highest.len() && self.highest.len().is_multiple_of(16));
+    pub unsafe fn raise(&mut self, row_block: usize, scores: &[f32], unit: f32, mut output: Option<&mut [f32]>) {
+        let rows = self.highest.len();
+        assert!(scores.len() >= SQUARE && (row_block + 1) * BLOCK <= rows && self.total.len() >= 16 * rows);
+        assert!(self.shift.len() >= rows && self.limit.len() >= rows);
         let unit = _mm512_set1_ps(unit);
-        for row in (0..self.highest.len()).step_by(16) {
-            // SAFETY: all of them hold whole vectors, and highs 16 for each of these rows.
+        for first in (0..BLOCK).step_by(16) {
+            let mut alphas = [0.0f32; 16];
+            let at = row_block * BLOCK + first;
+            // SAFETY: all of them hold whole vectors, as asserted.
             unsafe {
                 let mut r = [_mm512_setzero_ps(); 16];
                 for i in 0..16 {
-                    r[i] = _mm512_loadu_ps(highs.as_ptr().add(16 * (row + i)));
+                    let [low, high] = row_of(scores.as_ptr(), first + i);
+                    r[i] = _mm512_max_ps(low, high);
                 }
                 let t = turn(r);
-                let before = _mm512_loadu_ps(self.highest.as_ptr().add(row));
+                let before = _mm512_loadu_ps(self.highest.as_ptr().add(at));
                 let mut high = before;
                 for i in 0..16 {
                     high = _mm512_max_ps(high, t[i]);
                 }
-                _mm512_storeu_ps(self.highest.as_mut_ptr().add(row), high);
-                _mm512_storeu_ps(self.shift.as_mut_ptr().add(row), _mm512_mul_ps(high, unit));
+                let room = _mm512_div_ps(_mm512_set1_ps(ROOM), unit);
+                _mm512_storeu_ps(self.highest.as_mut_ptr().add(at), high);
+                _mm512_storeu_ps(self.shift.as_mut_ptr().add(at), _mm512_mul_ps(high, unit));
+                _mm512_storeu_ps(self.limit.as_mut_ptr().add(at), _mm512_add_ps(high, room));
                 let alpha = exp2_fast(_mm512_mul_ps(_mm512_sub_ps(before, high), unit));
-                _mm512_storeu_ps(self.alpha.as_mut_ptr().add(row), alpha);
+                _mm512_storeu_ps(alphas.as_mut_ptr(), alpha);
             }
-        }
-    }
-
-    /// Takes in the sums of all rows' weights, 16 lanes a row.
-    ///
-    /// # Safety
-    /// AVX-512 F exists.
-    #[target_feature(enable = "avx512f")]
-    pub unsafe fn add(&mut self, sums: &[f32]) {
-        assert!(sums.len() >= 16 * self.total.len() && self.total.len().is_multiple_of(16));
-        for row in (0..self.total.len()).step_by(16) {
-            // SAFETY: as in `step`.
-            unsafe {
-                let mut r = [_mm512_setzero_ps(); 16];
-                for i in 0..16 {
-                    r[i] = _mm512_loadu_ps(sums.as_ptr().add(16 * (row + i)));
+            for (row, alpha) in alphas.into_iter().enumerate().filter(|(_, alpha)| *alpha != 1.0) {
+                self.total[16 * (at + row)..][..16].iter_mut().for_each(|sum| *sum *= alpha);
+                for panel in output.iter_mut().flat_map(|output| output.chunks_exact_mut(rows * BLOCK)) {
+                    panel[(at + row) * BLOCK..][..BLOCK].iter_mut().for_each(|sum| *sum *= alpha);
                 }
-                let t = turn(r);
-                let mut sum = _mm512_setzero_ps();
-                for i in 0..16 {
-                    sum = _mm512_add_ps(sum, t[i]);
-                }
-                let total = self.total.as_mut_ptr().add(row);
-                let alpha = _mm512_loadu_ps(self.alpha.as_ptr().add(row));
-                _mm512_storeu_ps(total, _mm512_fmadd_ps(_mm512_loadu_ps(total), alpha, sum));
             }
         }
     }
 }
 
-/// Scores of a block become weights 2^(score·unit − shift), rounded, a row of 16 words after the other; adds them to
-/// 16 sums a row.
+/// The sums of 16 rows of 16 lanes.
 ///
 /// # Safety
-/// AVX-512 F, BW and BF16 exist, the block and 32 shifts are readable, 512 sums and 512 words of weights writable.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub unsafe fn weigh(scores: *const f32, shift: *const f32, unit: f32, sums: *mut f32, weights: *mut u32) {
-    let unit = _mm512_set1_ps(unit);
-    for row in 0..BLOCK {
+/// AVX-512 F exists and the lanes are readable.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub unsafe fn add_across(lanes: *const f32) -> __m512 {
+    let mut r = [_mm512_setzero_ps(); 16];
+    for i in 0..16 {
         // SAFETY: by the caller.
+        r[i] = unsafe { _mm512_loadu_ps(lanes.add(16 * i)) };
+    }
+    let t = turn(r);
+    let mut sum = _mm512_setzero_ps();
+    for i in 0..16 {
+        sum = _mm512_add_ps(sum, t[i]);
+    }
+    sum
+}
+
+/// Scores of a block become weights 2^(score·unit − shift), rounded, a row of 16 words after the other; adds them to
+/// the rows' sums.
+///
+/// # Safety
+/// AVX-512 F, BW and BF16 exist, and 512 words of weights are writable.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub unsafe fn weigh(scores: &[f32], row_block: usize, unit: f32, running: &mut Running<'_>, weights: *mut u32) {
+    let end = (row_block + 1) * BLOCK;
+    assert!(scores.len() >= SQUARE && running.shift.len() >= end && running.total.len() >= 16 * end);
+    let unit = _mm512_set1_ps(unit);
+    let (shifts, sums) = (running.shift.as_ptr(), running.total.as_mut_ptr());
+    for row in 0..BLOCK {
+        // SAFETY: rows of the block, as asserted; weights by the caller.
         unsafe {
-            let shift = _mm512_set1_ps(*shift.add(row));
-            let [low, high] = row_of(scores, row);
+            let shift = _mm512_set1_ps(*shifts.add(row_block * BLOCK + row));
+            let [low, high] = row_of(scores.as_ptr(), row);
             let low = exp2_fast(_mm512_fmsub_ps(low, unit, shift));
             let high = exp2_fast(_mm512_fmsub_ps(high, unit, shift));
-            let at = sums.add(16 * row);
+            let at = sums.add(16 * (row_block * BLOCK + row));
             _mm512_storeu_ps(at, _mm512_add_ps(_mm512_loadu_ps(at), _mm512_add_ps(low, high)));
             _mm512_storeu_si512(weights.add(16 * row).cast(), round(low, high));
         }
