@@ -284,3 +284,116 @@ pub unsafe fn multiply<const V: usize>(two: bool, parts: &[Part], before: Option
         }
     }
 }
+
+/// Lines that a product asks for while it runs, into the second cache: two a step of 16 words.
+#[derive(Clone, Copy)]
+pub struct Ahead {
+    /// The first line of each of two stretches of memory, which need not exist.
+    pub at: [*const u8; 2],
+}
+
+impl Ahead {
+    /// Nothing of use: a line that is near already.
+    pub fn nothing<T>(near: *const T) -> Self {
+        Self { at: [near.cast(), near.cast()] }
+    }
+}
+
+/// Bytes of each stretch that a step asks for.
+pub const AHEAD_BYTES: usize = 128;
+
+/// A product of one part into 32 rows by 32 columns, which waits in the registers between its steps: other work in
+/// between runs while the tiles of earlier steps are multiplied.
+pub struct Product {
+    a: *const u32,
+    b: Columns,
+    ahead: Ahead,
+}
+
+impl Product {
+    /// Sums begin with what was `before`.
+    ///
+    /// # Safety
+    /// As [`multiply`], of the `part` and `before`; no other product begins until [`Self::end`].
+    pub unsafe fn begin(part: &Part, before: Option<Before>, ahead: Ahead) -> Self {
+        // SAFETY: extents by the caller; compiled code uses no tile registers.
+        unsafe {
+            if let Some(Before { at, stride }) = before {
+                let (stride, lower) = (4 * stride, at.wrapping_byte_add(64 * stride));
+                asm!(
+                    "tileloadd tmm0, [{c}+{s}]",
+                    "tileloadd tmm1, [{c}+{s}+64]",
+                    "tileloadd tmm2, [{d}+{s}]",
+                    "tileloadd tmm3, [{d}+{s}+64]",
+                    c = in(reg) at, d = in(reg) lower, s = in(reg) stride, options(nostack, preserves_flags)
+                );
+            } else {
+                asm!(
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "tilezero tmm2",
+                    "tilezero tmm3",
+                    options(nostack, nomem, preserves_flags)
+                );
+            }
+        }
+        Self { a: part.a, b: part.b, ahead }
+    }
+
+    /// The next `count` times 16 steps, of which each asks for memory ahead.
+    ///
+    /// # Safety
+    /// The part has that many left.
+    pub unsafe fn steps(&mut self, count: usize) {
+        let Self { a, b, ahead } = self;
+        if count == 0 {
+            return;
+        }
+        let [p, q] = &mut ahead.at;
+        // SAFETY: extents by the caller; requests for memory never fault; compiled code uses no tile registers.
+        unsafe {
+            asm!(
+                "2:",
+                "tileloadd tmm4, [{a}+{l}]",
+                "tileloadd tmm6, [{b}+{m}]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "prefetcht1 [{p}]",
+                "prefetcht1 [{p}+64]",
+                "tileloadd tmm7, [{b}+{m}+64]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "prefetcht1 [{q}]",
+                "prefetcht1 [{q}+64]",
+                "tileloadd tmm5, [{a}+{l}+1024]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {a}, 2048",
+                "add {b}, {o}",
+                "sub {p}, -128",
+                "sub {q}, -128",
+                "dec {n}",
+                "jnz 2b",
+                a = inout(reg) *a, b = inout(reg) b.at, n = inout(reg) count => _, p = inout(reg) *p, q = inout(reg) *q,
+                l = in(reg) 64usize, m = in(reg) 4 * b.stride, o = in(reg) 64 * b.stride, options(nostack)
+            );
+        }
+    }
+
+    /// Writes the sums to C, whose rows lie `stride` elements apart.
+    ///
+    /// # Safety
+    /// C covers 32 rows by 32 columns.
+    pub unsafe fn end(self, c: *mut f32, stride: usize) {
+        let stride = 4 * stride;
+        // SAFETY: by the caller.
+        unsafe {
+            asm!(
+                "tilestored [{c}+{s}], tmm0",
+                "tilestored [{c}+{s}+64], tmm1",
+                "tilestored [{d}+{s}], tmm2",
+                "tilestored [{d}+{s}+64], tmm3",
+                c = in(reg) c, d = in(reg) c.wrapping_byte_add(16 * stride), s = in(reg) stride,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+}

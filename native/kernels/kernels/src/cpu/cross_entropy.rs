@@ -6,6 +6,8 @@
 //! the running maximum grows. So the weight is read twice per sweep and logits never exceed one chunk.
 
 use crate::cpu::cross_entropy_rows::{Absorb, Differentiate, LogitTransform, RowState};
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::cross_entropy_tiles;
 use crate::cpu::gemm::buffer::WordBuffer;
 use crate::cpu::gemm::row_load::{load_f32, round_in_place};
 use crate::cpu::gemm::{ComputeDtype, Factor, Gemm, Matrix, Operand, Start, Target, Term};
@@ -53,6 +55,20 @@ pub struct Token {
     pub correct: bool,
 }
 
+impl Token {
+    /// What the statistics of a row say of its target.
+    pub(super) fn of(row: usize, state: &RowState, entropy: bool) -> Self {
+        let log_sum_exp = state.log_sum_exp();
+        Self {
+            row,
+            log_prob: (f64::from(state.target) - log_sum_exp) as f32,
+            log_sum_exp: log_sum_exp as f32,
+            entropy: if entropy { state.entropy() as f32 } else { 0.0 },
+            correct: state.target >= state.largest,
+        }
+    }
+}
+
 /// Upstream gradients of one kept row.
 #[derive(Clone, Copy, Debug)]
 pub struct Upstream {
@@ -92,7 +108,8 @@ pub fn partition(rows: usize, hidden: usize, vocabulary: usize) -> (usize, usize
     (block, chunk)
 }
 
-/// Bytes of scratch of one sweep.
+/// Bytes of scratch of one sweep. With tile registers each thread's piece of the weight with its numerators, below 2 MiB,
+/// comes on top once per process from the third thread on.
 pub fn workspace_bytes(rows: usize, hidden: usize, vocabulary: usize) -> usize {
     let (block, chunk) = partition(rows, hidden, vocabulary);
     // Gathered, packed and gradient rows; logits and their packed copy.
@@ -213,6 +230,11 @@ pub fn token_log_probs(
 ) -> Result<Vec<Token>> {
     let kept = head.kept_rows()?;
     let columns = head.hidden.columns;
+    #[cfg(target_arch = "x86_64")]
+    if !entropy && cross_entropy_tiles::serves(gemm) {
+        let (block, _) = partition(kept.len(), columns, head.weight.rows);
+        return Ok(cross_entropy_tiles::token_log_probs(gemm, head, &kept, block, weights, d_hidden));
+    }
     let gradient = d_hidden.is_some();
     let mut states = vec![RowState::EMPTY; kept.len()];
     let states_shared = SharedMut::new(&mut states);
@@ -278,18 +300,7 @@ pub fn token_log_probs(
         });
     };
     sweep(gemm, head, &kept, gradient, visit, finish);
-    Ok(kept.iter().zip(&states).map(|(row, state)| token(*row, state, entropy)).collect())
-}
-
-fn token(row: usize, state: &RowState, entropy: bool) -> Token {
-    let log_sum_exp = state.log_sum_exp();
-    Token {
-        row,
-        log_prob: (f64::from(state.target) - log_sum_exp) as f32,
-        log_sum_exp: log_sum_exp as f32,
-        entropy: if entropy { state.entropy() as f32 } else { 0.0 },
-        correct: state.target >= state.largest,
-    }
+    Ok(kept.iter().zip(&states).map(|(row, state)| Token::of(*row, state, entropy)).collect())
 }
 
 /// Gradients of token log-probabilities (and entropies) by recomputing the logits: `d_hidden` `[T, D]` and,

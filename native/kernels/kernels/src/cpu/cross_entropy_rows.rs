@@ -15,8 +15,9 @@ pub struct LogitTransform {
 }
 
 impl LogitTransform {
+    /// l of z, lane by lane.
     #[inline(always)]
-    fn logit<S: Simd>(self, s: S, z: S::F) -> S::F {
+    pub(super) fn logit<S: Simd>(self, s: S, z: S::F) -> S::F {
         let z = s.mul(z, s.splat(self.scale));
         let capped = if self.soft_cap > 0.0 {
             s.mul(s.splat(self.soft_cap), tanh(s, s.mul(z, s.splat(1.0 / self.soft_cap))))

@@ -10,6 +10,8 @@ mod cores;
 pub mod cross_entropy;
 pub mod cross_entropy_ops;
 pub mod cross_entropy_rows;
+#[cfg(target_arch = "x86_64")]
+mod cross_entropy_tiles;
 pub mod dropout_mask;
 pub mod elementwise;
 pub mod embedding;

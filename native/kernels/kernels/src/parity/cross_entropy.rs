@@ -4,7 +4,11 @@
 //! error. bfloat16 rounds factors by 2^-9: logits of D = 70 products of size 1 err by about 2^-8·√70.
 
 use crate::cpu::CpuBackend;
+use crate::cpu::cross_entropy::{Head, token_log_probs};
+use crate::cpu::cross_entropy_rows::LogitTransform;
+use crate::cpu::gemm::{ComputeDtype, Elements, Gemm, Matrix};
 use crate::cpu::isa::Isa;
+use crate::cpu::pool::Pool;
 use crate::dtype::DType;
 use crate::harness::{OpCall, Tensor, Values, check_gradient};
 
@@ -103,6 +107,73 @@ fn a_vocabulary_of_many_chunks_equals_the_oracle() {
     let expected = both.oracle();
     for index in [0, 2, 3] {
         crate::harness::compare("many chunks", &found[index], &expected[index], 3e-4);
+    }
+}
+
+#[test]
+fn bfloat16_heads_of_ragged_extents_equal_the_oracle() {
+    let mut values = Values::new(31);
+    // Vocabularies that end inside a panel, a chunk and a slice; rows that end inside a panel, and a single one.
+    for (shape, ignored) in [((70, 40, 4200), 3), ((1, 33, 1111), 0), ((33, 64, 700), 0), ((17, 1030, 1500), 5)] {
+        for (transform, weight) in TRANSFORMS.into_iter().zip([DType::BF16, DType::F16, DType::F32]) {
+            let (t, d, v) = shape;
+            let inputs = vec![
+                values.tensor(&[t, d], 1.0).cast(DType::BF16).cast(DType::F32),
+                values.tensor(&[v, d], 0.2).cast(DType::BF16).cast(weight),
+                targets(&mut values, t, v, ignored),
+            ];
+            let mut named = attributes(transform, 1.0);
+            named.push(("needHidden", 1.0));
+            let call = OpCall::new("linearCrossEntropy", inputs.clone(), &named);
+            let weights = values.tensor(&[t], 1.0);
+            check_without(&call.with_input(Some(weights)), 1, 5e-3);
+            OpCall::new("logProbs", inputs, &attributes(transform, 1.0)).check(5e-3);
+        }
+    }
+}
+
+#[test]
+fn logits_that_rise_along_the_vocabulary_equal_the_oracle() {
+    // Each panel of entries raises what the sums refer to; the last logits are near 3e4. Their numerators are rounded by
+    // 2^-9, and the gradient is the difference of two weights of up to twice its size.
+    let (t, d, v) = (40, 32, 3000);
+    let mut values = Values::new(6);
+    let hidden = Tensor::f32(&[t, d], vec![1.0; t * d]);
+    let weight = (0..v * d).map(|at| (at / d) as f64 * 0.3125).collect();
+    let weight = Tensor::f32(&[v, d], weight).cast(DType::BF16);
+    let named = [("bfloat16", 1.0), ("needHidden", 1.0)];
+    let call = OpCall::new("linearCrossEntropy", vec![hidden, weight, targets(&mut values, t, v, 7)], &named);
+    check_without(&call, 1, 4e-3);
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let (t, d, v) = (150, 70, 5000);
+    let mut random = Values::new(12);
+    let mut floats =
+        |count: usize| -> Vec<f32> { random.tensor(&[count], 1.0).values.iter().map(|value| *value as f32).collect() };
+    let (hidden, weight) = (floats(t * d), floats(v * d));
+    let weight: Vec<half::bf16> = weight.into_iter().map(half::bf16::from_f32).collect();
+    let targets: Vec<i32> = (0..t as i32).map(|row| if row % 11 == 3 { -100 } else { row * 31 % v as i32 }).collect();
+    for (isa, compute) in Isa::available().into_iter().flat_map(|isa| ComputeDtype::ALL.map(|compute| (isa, compute))) {
+        let run = |threads: usize| {
+            let pool = Pool::new(threads);
+            let head = Head {
+                hidden: Matrix::f32(&hidden, t, d),
+                weight: Matrix::new(Elements::Bf16(&weight), v, d),
+                targets: &targets,
+                ignore: -100,
+                transform: LogitTransform { scale: 1.0, soft_cap: 0.0, temperature: 1.0 },
+            };
+            let mut gradient = vec![f32::NAN; t * d];
+            let gemm = Gemm::new(&pool, isa, compute);
+            let tokens = token_log_probs(&gemm, &head, false, None, Some(&mut gradient)).expect("targets inside");
+            let tokens = tokens.iter().flat_map(|token| [token.log_prob, token.log_sum_exp]);
+            gradient.iter().copied().chain(tokens).map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let one = run(1);
+        assert!(one.iter().all(|bits| f32::from_bits(*bits).is_finite()), "{}", isa.name());
+        assert!(one == run(2) && one == run(3) && one == run(7), "{} {compute:?}", isa.name());
     }
 }
 
