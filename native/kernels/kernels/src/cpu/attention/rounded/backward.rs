@@ -1,5 +1,5 @@
 //! One task of bf16 attention backward: a share of the query blocks of one key-value head (FlashAttention-2,
-//! arXiv 2307.08691, alg. 2), a run of keys after the other. The sums are added up in an order that depends on shapes only.
+//! arXiv 2307.08691, alg. 2), a run of keys after the other. The order of sums depends on shapes only.
 //!
 //! The gradients of a run's keys and values stay in the second cache, turned (a column per key), because their left
 //! operands, queries and output gradients, then are turned once per block of queries and the weights never.
@@ -61,8 +61,6 @@ pub struct Backward<'a> {
     pub sums: Sums,
     /// Whether to multiply with tile registers.
     pub tiles: bool,
-    /// Whether to write past the caches.
-    pub streams: bool,
 }
 
 /// Where a task leaves the gradients of keys and values.
@@ -89,15 +87,14 @@ pub unsafe fn write_keys(
     (kv_head, key_block): (usize, usize),
     sums: *const f32,
     (dk, dv): (Written, Written),
-    streams: bool,
 ) {
     let first = key_block * BLOCK;
     let (token, count) = (segment.key + first, BLOCK.min(segment.keys - first));
     let place = Place { token, count, heads: geometry.kv_heads, head: kv_head, group: 1, dim: geometry.dim };
     // SAFETY: by the caller.
     unsafe {
-        write_turned(&place, sums, geometry.scale, dk, streams);
-        write_turned(&place, sums.add(block_floats(geometry.dim) / 2), 1.0, dv, streams);
+        write_turned(&place, sums, geometry.scale, dk);
+        write_turned(&place, sums.add(block_floats(geometry.dim) / 2), 1.0, dv);
     }
 }
 
@@ -207,7 +204,7 @@ impl Backward<'_> {
                     at.write_bytes(0, size);
                 }
                 if let Sums::Rows(dk, dv) = self.sums {
-                    write_keys(&self.geometry, &self.segment, (self.kv_head, key_block), at, (dk, dv), self.streams);
+                    write_keys(&self.geometry, &self.segment, (self.kv_head, key_block), at, (dk, dv));
                 }
             }
         }
@@ -239,9 +236,7 @@ impl Backward<'_> {
         let rows = place.count.next_multiple_of(BLOCK);
         let (query, gradient) = (Rows { values: self.q, place }, Rows { values: self.do_, place });
         scratch.ahead.clear();
-        if !self.streams {
-            scratch.ahead.push(self.dq.strip(&place));
-        }
+        scratch.ahead.push(self.dq.strip(&place));
         let next = first + self.block * self.shares;
         for values in [self.q, self.do_, self.o] {
             scratch.ahead.push(Rows { values, place: self.place(next, self.count(next)) }.strip());
@@ -270,9 +265,7 @@ impl Backward<'_> {
         if seen.end <= run.end {
             scratch.delta.fill(geometry.scale);
             // SAFETY: query rows of different tasks are disjoint.
-            unsafe {
-                write_rows(&place, scratch.dq.as_ptr().add(dq_at), rows * BLOCK, scratch.delta, self.dq, self.streams)
-            };
+            unsafe { write_rows(&place, scratch.dq.as_ptr().add(dq_at), rows * BLOCK, scratch.delta, self.dq, false) };
         }
     }
 

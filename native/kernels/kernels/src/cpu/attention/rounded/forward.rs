@@ -1,9 +1,9 @@
 //! One task of bf16 attention forward: a block of queries of one key-value head, keys in long runs (Dao,
 //! FlashAttention-2, arXiv 2307.08691, alg. 1).
 //!
-//! A block of scores becomes weights while it is in the first cache. Weights are relative to a maximum that is raised only
-//! where a score exceeds it by 2^16: their floating point does not mind, and what was summed is rescaled a few times per row
-//! instead of once per block.
+//! A block of scores becomes weights while it is in the first cache. Weights are relative to a maximum that is raised
+//! only where a weight would exceed 2^16: their floating point does not mind, and what was summed is rescaled a few
+//! times per row instead of once per block.
 
 use super::super::pack::Rows as Stored;
 use super::super::pack::SoftCap;

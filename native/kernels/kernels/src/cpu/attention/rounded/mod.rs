@@ -1,8 +1,8 @@
 //! Attention with operands of its products rounded to bf16 (AVX-512-BF16): Q·Kᵀ, P·V and their gradients.
 //!
 //! Queries, keys, values, weights P, and the gradients dO and dS are rounded to nearest even where they enter a
-//! product, as FlashAttention does on GPUs, unless they are stored so already; sums, scores, softmax statistics and masks
-//! are f32. Machines without these instructions compute in f32: rounding would cost them time and gain nothing.
+//! product, as FlashAttention does on GPUs, unless they are stored so already; sums, scores, softmax statistics and
+//! masks are f32. Machines without these instructions compute in f32: rounding would cost them time and gain nothing.
 
 mod ahead;
 mod backward;
@@ -175,7 +175,6 @@ pub fn backward(
     let rows = backward::ROWS.min((longest * geometry.group()).div_ceil(shares).next_multiple_of(BLOCK));
     let block = block(&geometry, rows);
     let tiles = context.isa == Isa::AmxBf16;
-    let streams = inputs.q.elements() >= STREAMED;
     let (q, o, do_, lse) = (inputs.q, saved.o, saved.do_, saved.lse);
     let units = units(&geometry, segments, shares);
     if shares == 1 {
@@ -204,11 +203,9 @@ pub fn backward(
                 dq,
                 sums,
                 tiles,
-                streams,
             };
             // SAFETY: the instruction set was detected; tasks write disjoint rows.
             unsafe { job.run() };
-            fence();
         });
         return;
     }
@@ -229,28 +226,10 @@ pub fn backward(
         let Unit { segment, kv_head, share } = units[unit];
         let (segment, slot) = (segments[segment], slots.starts[segment]);
         let sums = Sums::Blocks(sums_at(share, kv_head, slot));
-        let job = Backward {
-            geometry,
-            segment,
-            slot,
-            kv_head,
-            block,
-            share,
-            shares,
-            q,
-            k,
-            v,
-            o,
-            do_,
-            lse,
-            dq,
-            sums,
-            tiles,
-            streams,
-        };
+        let job =
+            Backward { geometry, segment, slot, kv_head, block, share, shares, q, k, v, o, do_, lse, dq, sums, tiles };
         // SAFETY: the instruction set was detected; tasks write disjoint rows and sums.
         unsafe { job.run() };
-        fence();
     });
     let blocks: Vec<(usize, usize)> = (0..segments.len())
         .flat_map(|index| (0..segments[index].keys.div_ceil(BLOCK)).map(move |key_block| (index, key_block)))
@@ -265,8 +244,7 @@ pub fn backward(
                 let part = std::slice::from_raw_parts(sums_at(share, kv_head, slot), size);
                 total.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
             }
-            write_keys(&geometry, &segments[index], (kv_head, key_block), total.as_ptr(), (dk, dv), streams);
-            fence();
+            write_keys(&geometry, &segments[index], (kv_head, key_block), total.as_ptr(), (dk, dv));
         }
     });
 }

@@ -1,7 +1,7 @@
 //! Brings operands into the orders that products read, and results back into rows.
 //!
-//! *Slabs* are left operands: word p of row i at `(p / 16)·slab + 16·i + p % 16`. *Panels* are right operands: word p of
-//! column j at `(j / 32)·panel + 32·p + j % 32`. What is missing of a block of 32 is zero.
+//! *Slabs* are left operands: word p of row i at `(p / 16)·slab + 16·i + p % 16`. *Panels* are right operands: word p
+//! of column j at `(j / 32)·panel + 32·p + j % 32`. What is missing of a block of 32 is zero.
 
 use super::super::pack::Rows as Stored;
 use super::rows::{Element, Place, Rows, Written, turn};
@@ -189,7 +189,8 @@ unsafe fn dots<A: Element, B: Element>(a: *const A, place: &Place, b: *const B, 
     }
 }
 
-/// Results in blocks, written as rows, past the caches where `streams`: row = factor · (element (row, c) at `(c / 32)·panel + 32·row + c % 32`), with a
+/// Results in blocks, written as rows, past the caches where `streams`: row = factor · (element (row, c) at
+/// `(c / 32)·panel + 32·row + c % 32`), with a
 /// factor per row.
 ///
 /// # Safety
@@ -240,19 +241,19 @@ unsafe fn rows_of<E: Element>(
 ///
 /// # Safety
 /// As [`write_rows`].
-pub unsafe fn write_turned(place: &Place, source: *const f32, factor: f32, target: Written, streams: bool) {
+pub unsafe fn write_turned(place: &Place, source: *const f32, factor: f32, target: Written) {
     assert!(place.count <= BLOCK);
     // SAFETY: by the caller.
     unsafe {
         match target {
-            Written::F32(target) => turned(place, source, factor, target, streams),
-            Written::BF16(target) => turned(place, source, factor, target, streams),
+            Written::F32(target) => turned(place, source, factor, target),
+            Written::BF16(target) => turned(place, source, factor, target),
         }
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn turned<E: Element>(place: &Place, source: *const f32, factor: f32, target: *mut E, streams: bool) {
+unsafe fn turned<E: Element>(place: &Place, source: *const f32, factor: f32, target: *mut E) {
     let factor = _mm512_set1_ps(factor);
     for first in (0..place.count).step_by(16) {
         let starts: [usize; 16] = std::array::from_fn(|row| place.start(first + row));
@@ -267,7 +268,7 @@ unsafe fn turned<E: Element>(place: &Place, source: *const f32, factor: f32, tar
                 }
                 let (low, high) = (turn(low), turn(high));
                 for row in 0..(place.count - first).min(16) {
-                    E::put(target.add(starts[row] + column), place.dim - column, [low[row], high[row]], streams);
+                    E::write(target.add(starts[row] + column), place.dim - column, [low[row], high[row]]);
                 }
             }
         }
