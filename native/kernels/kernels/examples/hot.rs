@@ -221,7 +221,6 @@ fn main() {
         bench.time(&label("attentionBackward"), "attentionBackward", &operands, &attention);
     }
 
-    let q = bench.floats(&[tokens, heads, extent], 1.0);
     let positions = bench.ints(&(0..tokens as i32).collect::<Vec<_>>());
     let frequencies = bench.floats(&[extent / 2], 0.01);
     let turned = bench.activations(&[tokens, heads, extent], 1.0);

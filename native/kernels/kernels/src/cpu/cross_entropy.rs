@@ -108,12 +108,15 @@ pub fn partition(rows: usize, hidden: usize, vocabulary: usize) -> (usize, usize
     (block, chunk)
 }
 
-/// Bytes of scratch of one sweep. With tile registers each thread's piece of the weight with its numerators, below 2 MiB,
-/// comes on top once per process from the third thread on.
+/// Bytes of scratch of one sweep, whichever way it is done.
 pub fn workspace_bytes(rows: usize, hidden: usize, vocabulary: usize) -> usize {
     let (block, chunk) = partition(rows, hidden, vocabulary);
     // Gathered, packed and gradient rows; logits and their packed copy.
-    4 * (3 * block * hidden + 2 * block * chunk)
+    let chunked = 4 * (3 * block * hidden + 2 * block * chunk);
+    #[cfg(target_arch = "x86_64")]
+    return chunked.max(cross_entropy_tiles::workspace_bytes(block, hidden, vocabulary));
+    #[cfg(not(target_arch = "x86_64"))]
+    chunked
 }
 
 impl Head<'_> {

@@ -53,6 +53,24 @@ struct Plan {
     chunk: usize,
 }
 
+/// Most entries of a chunk.
+fn widest_chunk(depth: usize) -> usize {
+    (CHUNK_BYTES / (2 * depth.max(1))).clamp(4 * PANEL, 32 * PANEL)
+}
+
+/// Bytes of scratch of one sweep over a block of at most `rows` rows: packed hidden states, the sums of all slices, and for
+/// each of two threads its chunk of the weight in both layouts with its numerators. Further threads come on top once per
+/// process.
+pub fn workspace_bytes(rows: usize, depth: usize, vocabulary: usize) -> usize {
+    let (rows, depth) = (rows.next_multiple_of(PANEL), depth.next_multiple_of(PANEL));
+    let packed = 2 * rows * depth;
+    // One slice of many rows, two of fewer, and as many more as `MORE_BYTES` hold.
+    let sums = (8 * rows * depth + MORE_BYTES).min(4 * MOST_SLICES * rows * depth);
+    let chunk = widest_chunk(depth).min(vocabulary.next_multiple_of(PANEL));
+    let thread = 2 * chunk * (depth + rows.min(GROUP_ROWS)) + 2 * unit::TOGETHER * PANEL * depth;
+    packed + sums + 2 * thread
+}
+
 impl Plan {
     fn new(rows: usize, depth: usize, vocabulary: usize) -> Self {
         // Several slices of few rows; of many, groups of rows are enough, and sums of more would take much memory.
@@ -60,7 +78,7 @@ impl Plan {
         let slices = (MOST_SLICES * GROUP_ROWS / rows.max(1)).min(affordable).clamp(1, MOST_SLICES);
         let slices = slices.min(vocabulary.div_ceil(PANEL)).max(1);
         let slice = vocabulary.div_ceil(slices).next_multiple_of(PANEL);
-        let widest = (CHUNK_BYTES / (2 * depth.max(1))).clamp(4 * PANEL, 32 * PANEL);
+        let widest = widest_chunk(depth);
         let chunk = slice.div_ceil(slice.div_ceil(widest)).next_multiple_of(PANEL);
         let words = depth.div_ceil(2).next_multiple_of(16);
         Self { rows, padded: rows.next_multiple_of(16), depth, words, vocabulary, slices, slice, chunk }

@@ -177,7 +177,7 @@ unsafe fn numerator<const CAPPED: bool, const WHOLE: bool>(
     _mm512_mul_ps(e, _mm512_fnmadd_ps(ratio, ratio, _mm512_set1_ps(1.0)))
 }
 
-/// 2ˣ, relative error ≤ 2 ulp; 0 below −150, NaN kept.
+/// 2ˣ, relative error ≤ 2 ulp; 0 below −160, NaN kept.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn exp2(x: __m512) -> __m512 {

@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 /// Panels of entries that pass the rows together.
-const TOGETHER: usize = 2;
+pub const TOGETHER: usize = 2;
 /// Stages in which a block of logits becomes numerators: three for 16 rows.
 const STAGES: usize = 6;
 
