@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { readDecoderConfig } from '@swift/models'
 import type { OpTime } from '@swift/tensor'
 import { loadFactor, modelledJoules } from './energy-model.ts'
-import { groupOps } from './profile-document.ts'
+import { groupOps, rooflineSeconds } from './profile-document.ts'
 import { randomTokens } from './random-model.ts'
 import { configOf, linearWeights, loraFlopsPerToken, shapes } from './shapes.ts'
 import { drawChart, roundTicks } from './svg-chart.ts'
@@ -95,4 +95,13 @@ describe('charts', () => {
   it('refuse a panel without points', () => {
     expect(() => drawChart([{ title: 'empty', xLabel: '', yLabel: '', series: [] }], '')).toThrow('empty')
   })
+})
+
+it('takes each op at its arithmetic or its bytes, whichever is longer', () => {
+  const ops = [
+    { flops: 100, bytes: 1 },
+    { flops: 1, bytes: 30 },
+  ]
+  expect(rooflineSeconds(ops, { flops: 50, bytes: 10 })).toBe(2 + 3)
+  expect(rooflineSeconds([], { flops: 50, bytes: 10 })).toBe(0)
 })

@@ -136,6 +136,7 @@ export class SwiftModel implements TextModel, Disposable {
     }
     const model = await SwiftModel.#load(this.folder, twin)
     model.device.computeDType = this.device.computeDType
+    model.device.activationDType = this.device.activationDType
     return model
   }
 

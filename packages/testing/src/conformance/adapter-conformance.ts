@@ -1,5 +1,6 @@
 import type { Adapter, AttachedAdapter } from '@swift/spec'
 import {
+  cast,
   clearGradient,
   device,
   dequantize,
@@ -140,6 +141,38 @@ export function adapterConformance<Options>(
         must(gradient?.some((entry) => entry !== 0) === true, `${name} received no gradient`)
         must(gradient.every(Number.isFinite), `${name} received a gradient that is not finite`)
       }
+    }),
+  )
+
+  tests.set('takes an input stored in bfloat16', () =>
+    withLayer(async (fake, attached) => {
+      fake.setTraining(false)
+      perturb(attached)
+      // The same values in either dtype, so that only reading them may differ.
+      const of = async (dtype: 'float32' | 'bfloat16'): Promise<number[][]> => {
+        const tape = new Tape()
+        const [y, loss] = tape.record(() => {
+          const x = cast(cast(normal(on, [rows, shape[1]], { seed: 9 }), 'bfloat16'), dtype)
+          const made = attached.forward(x)
+          return [made.detachFromScope(), sum(mul(made, made))] as const
+        })
+        tape.backward(loss)
+        loss.release()
+        const found = [await y.toArray()]
+        y.release()
+        for (const { value } of attached.parameters) {
+          found.push((await gradientOf(value as Tensor)?.toArray()) ?? [])
+          clearGradient(value as Tensor)
+        }
+        return found
+      }
+      const [expected, found] = [await of('float32'), await of('bfloat16')]
+      expected.forEach((values, index) => {
+        const what = index === 0 ? 'the output' : `the gradient of ${attached.parameters[index - 1]?.name ?? ''}`
+        const scale = Math.max(1, ...values.map(Math.abs))
+        const distance = largestDifference(found[index] ?? [], values) / scale
+        must(distance <= tolerance, `${what} differs by ${distance} when the input is stored in bfloat16`)
+      })
     }),
   )
 

@@ -30,7 +30,10 @@ export interface AdapterContext<Tensor extends TensorHandle = TensorHandle> {
 export interface AttachedAdapter<Tensor extends TensorHandle = TensorHandle> {
   /** Trainable parameters, named as on disk after the layer's path, e.g. `lora_A.weight`. */
   readonly parameters: readonly ParameterHandle[]
-  /** Output of the adapted layer: x [T, K] → [T, N]. */
+  /**
+   * Output of the adapted layer: x [T, K] → [T, N]. x is float32, or bfloat16 where the device stores activations so; the
+   * result may be either.
+   */
   forward(x: Tensor): Tensor
   /** Frees the parameters. */
   dispose(): void
