@@ -32,7 +32,7 @@ export interface MemoryChoice {
 const policies: readonly RecomputePolicy[] = ['none', 'selective', 'full']
 
 /** Cheap recomputation is worth its memory up to this part of a step's time … */
-const worthwhileTime = 0.03
+const worthwhileTime = 0.08
 /** … and while a share of the memory costs at most this much of the same share of the time … */
 const timePerMemory = 0.5
 /** … when it saves this much at least. */
@@ -40,7 +40,7 @@ const worthwhileBytes = 64 * 2 ** 20
 
 /**
  * The policy asked for; by itself the least recomputation whose peak fits the limit, and `selective` also where nothing
- * forces it, when it saves 64 MiB or more for at most 3 % of the time and twice that share of the memory.
+ * forces it, when it saves 64 MiB or more for at most 8 % of the time and twice that share of the memory.
  * @throws `ERR_PLAN_MEMORY` with the smallest change that would fit
  */
 export async function chooseRecompute(run: MetaRun, question: MemoryQuestion): Promise<MemoryChoice> {
