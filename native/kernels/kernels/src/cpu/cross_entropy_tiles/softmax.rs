@@ -113,7 +113,8 @@ pub unsafe fn finish(block: &Block<'_>, partial: &Partial) -> Option<Low> {
     // SAFETY: 16 values of each statistic, and the numerators, are covered by the caller.
     unsafe {
         let reference = _mm512_loadu_ps(block.reference);
-        let above = _mm512_fmsub_ps(*largest, _mm512_set1_ps(std::f32::consts::LOG2_E), reference);
+        // Rounded as by whoever raises the reference, so that one raise is enough for logits of any size.
+        let above = _mm512_sub_ps(_mm512_mul_ps(*largest, _mm512_set1_ps(std::f32::consts::LOG2_E)), reference);
         let rows = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(above, _mm512_set1_ps(HEADROOM));
         if rows != 0 {
             let mut values = [0.0; TILE];
@@ -162,7 +163,8 @@ unsafe fn numerator<const CAPPED: bool, const WHOLE: bool>(
     } else {
         _mm512_mul_ps(z, _mm512_set1_ps(transform.scale / transform.temperature))
     };
-    let e = exp2(_mm512_fmsub_ps(l, _mm512_set1_ps(std::f32::consts::LOG2_E), reference));
+    // The product is rounded before the reference is taken away: however large a logit, that of the reference gives about 1.
+    let e = exp2(_mm512_sub_ps(_mm512_mul_ps(l, _mm512_set1_ps(std::f32::consts::LOG2_E)), reference));
     let e = if WHOLE { e } else { _mm512_maskz_mov_ps(present, e) };
     running.largest = match WHOLE {
         true => _mm512_max_ps(running.largest, l),

@@ -343,7 +343,7 @@ impl Unit<'_> {
     /// sums += numerators · weight of a chunk of `entries`.
     ///
     /// # Safety
-    /// As [`Self::panel`]; sums of this unit are nobody else's.
+    /// As [`Self::panels`]; sums of this unit are nobody else's.
     unsafe fn accumulate(
         &self,
         places: &Places,
