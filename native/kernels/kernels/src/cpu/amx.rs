@@ -106,19 +106,13 @@ pub struct Part {
     pub b: Columns,
 }
 
-/// As [`multiply`] of two tiles of rows and two of columns whose words lie together; asks for B two steps ahead into the
-/// first cache, and at the end for what will be read after it, from `next` on.
+/// The sums of 32 rows by 32 columns, in the first four registers, begin with what was `before`, or zero.
 ///
 /// # Safety
-/// As [`multiply`].
-pub unsafe fn multiply_ahead(parts: &[Part], before: Option<Before>, c: *mut f32, stride: usize, next: *const u32) {
-    /// Steps of 16 words that are asked for ahead: a step of B is 2 KiB, four of them and a panel of A fill half of the
-    /// first cache.
-    const AHEAD: usize = 2;
-    let stride = 4 * stride;
-    let lower = c.wrapping_byte_add(16 * stride);
-    // SAFETY: extents by the caller; the registers are shaped, and compiled code uses none of them; what is asked for
-    // need not exist.
+/// This thread holds [`Tiles`], and what was before covers them.
+#[inline(always)]
+pub unsafe fn begin_sums(before: Option<Before>) {
+    // SAFETY: by the caller; compiled code uses no tile registers.
     unsafe {
         if let Some(Before { at, stride }) = before {
             let (stride, lower) = (4 * stride, at.wrapping_byte_add(64 * stride));
@@ -138,6 +132,42 @@ pub unsafe fn multiply_ahead(parts: &[Part], before: Option<Before>, c: *mut f32
                 options(nostack, nomem, preserves_flags)
             );
         }
+    }
+}
+
+/// Writes these sums to C, whose rows lie `stride` elements apart.
+///
+/// # Safety
+/// As [`begin_sums`]; C covers 32 rows by 32 columns.
+#[inline(always)]
+pub unsafe fn end_sums(c: *mut f32, stride: usize) {
+    let stride = 4 * stride;
+    // SAFETY: by the caller.
+    unsafe {
+        asm!(
+            "tilestored [{c}+{s}], tmm0",
+            "tilestored [{c}+{s}+64], tmm1",
+            "tilestored [{d}+{s}], tmm2",
+            "tilestored [{d}+{s}+64], tmm3",
+            c = in(reg) c, d = in(reg) c.wrapping_byte_add(16 * stride), s = in(reg) stride,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// As [`multiply`] of two tiles of rows and two of columns whose words lie together; asks for B two steps ahead into the
+/// first cache, and at the end for what will be read after it, from `next` on.
+///
+/// # Safety
+/// As [`multiply`].
+pub unsafe fn multiply_ahead(parts: &[Part], before: Option<Before>, c: *mut f32, stride: usize, next: *const u32) {
+    /// Steps of 16 words that are asked for ahead: a step of B is 2 KiB, four of them and a panel of A fill half of the
+    /// first cache.
+    const AHEAD: usize = 2;
+    // SAFETY: extents by the caller; the registers are shaped, and compiled code uses none of them; what is asked for
+    // need not exist.
+    unsafe {
+        begin_sums(before);
         for (index, Part { steps, a, b }) in parts.iter().enumerate() {
             let steps = steps / 16;
             // The last part asks for what comes next, the others for their own and what lies behind it.
@@ -176,13 +206,7 @@ pub unsafe fn multiply_ahead(parts: &[Part], before: Option<Before>, c: *mut f32
                 let _ = ahead;
             }
         }
-        asm!(
-            "tilestored [{c}+{s}], tmm0",
-            "tilestored [{c}+{s}+64], tmm1",
-            "tilestored [{d}+{s}], tmm2",
-            "tilestored [{d}+{s}+64], tmm3",
-            c = in(reg) c, d = in(reg) lower, s = in(reg) stride, options(nostack, preserves_flags)
-        );
+        end_sums(c, stride);
     }
 }
 
@@ -318,24 +342,7 @@ impl Product {
     pub unsafe fn begin(part: &Part, before: Option<Before>, ahead: Ahead) -> Self {
         // SAFETY: extents by the caller; compiled code uses no tile registers.
         unsafe {
-            if let Some(Before { at, stride }) = before {
-                let (stride, lower) = (4 * stride, at.wrapping_byte_add(64 * stride));
-                asm!(
-                    "tileloadd tmm0, [{c}+{s}]",
-                    "tileloadd tmm1, [{c}+{s}+64]",
-                    "tileloadd tmm2, [{d}+{s}]",
-                    "tileloadd tmm3, [{d}+{s}+64]",
-                    c = in(reg) at, d = in(reg) lower, s = in(reg) stride, options(nostack, preserves_flags)
-                );
-            } else {
-                asm!(
-                    "tilezero tmm0",
-                    "tilezero tmm1",
-                    "tilezero tmm2",
-                    "tilezero tmm3",
-                    options(nostack, nomem, preserves_flags)
-                );
-            }
+            begin_sums(before);
         }
         Self { a: part.a, b: part.b, ahead }
     }
@@ -383,17 +390,7 @@ impl Product {
     /// # Safety
     /// C covers 32 rows by 32 columns.
     pub unsafe fn end(self, c: *mut f32, stride: usize) {
-        let stride = 4 * stride;
         // SAFETY: by the caller.
-        unsafe {
-            asm!(
-                "tilestored [{c}+{s}], tmm0",
-                "tilestored [{c}+{s}+64], tmm1",
-                "tilestored [{d}+{s}], tmm2",
-                "tilestored [{d}+{s}+64], tmm3",
-                c = in(reg) c, d = in(reg) c.wrapping_byte_add(16 * stride), s = in(reg) stride,
-                options(nostack, preserves_flags)
-            );
-        }
+        unsafe { end_sums(c, stride) };
     }
 }

@@ -4,8 +4,9 @@
 //! of column j at `(j / 32)·panel + 32·p + j % 32`. What is missing of a block of 32 is zero.
 
 use super::super::pack::Rows as Stored;
-use super::rows::{Element, Place, Rows, Written, turn};
+use super::rows::{Element, Place, Rows, Written};
 use crate::cpu::gemm::buffer::WordBuffer;
+use crate::cpu::gemm::transpose::turn;
 use std::arch::x86_64::*;
 use std::cell::Cell;
 use std::thread::LocalKey;

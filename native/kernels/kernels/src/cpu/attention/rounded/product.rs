@@ -4,6 +4,7 @@
 //! load them, so that nothing is gathered, and whoever packs them fills what is missing of a block with zeros.
 
 use super::pack::BLOCK;
+use crate::cpu::amx::{Before, begin_sums, end_sums};
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::transmute;
@@ -56,27 +57,10 @@ impl Block {
     #[inline]
     unsafe fn in_tiles(&self) {
         let c = self.c;
-        let lower = c.wrapping_add(SLAB * BLOCK);
         let width = 4 * BLOCK;
         // SAFETY: extents by the caller; the registers are shaped, and compiled code uses none of them.
         unsafe {
-            if self.add {
-                asm!(
-                    "tileloadd tmm0, [{c}+{s}]",
-                    "tileloadd tmm1, [{c}+{s}+64]",
-                    "tileloadd tmm2, [{d}+{s}]",
-                    "tileloadd tmm3, [{d}+{s}+64]",
-                    c = in(reg) c, d = in(reg) lower, s = in(reg) width, options(nostack, preserves_flags)
-                );
-            } else {
-                asm!(
-                    "tilezero tmm0",
-                    "tilezero tmm1",
-                    "tilezero tmm2",
-                    "tilezero tmm3",
-                    options(nostack, nomem, preserves_flags)
-                );
-            }
+            begin_sums(self.add.then_some(Before { at: c, stride: BLOCK }));
             if self.steps > 0 {
                 asm!(
                     "2:",
@@ -96,13 +80,7 @@ impl Block {
                     l = in(reg) 64usize, m = in(reg) width, o = in(reg) 4 * self.slab, options(nostack)
                 );
             }
-            asm!(
-                "tilestored [{c}+{s}], tmm0",
-                "tilestored [{c}+{s}+64], tmm1",
-                "tilestored [{d}+{s}], tmm2",
-                "tilestored [{d}+{s}+64], tmm3",
-                c = in(reg) c, d = in(reg) lower, s = in(reg) width, options(nostack, preserves_flags)
-            );
+            end_sums(c, BLOCK);
         }
     }
 

@@ -256,36 +256,3 @@ pub fn interleave() -> __m512i {
     let high = _mm512_slli_epi32::<16>(_mm512_add_epi32(low, _mm512_set1_epi32(16)));
     _mm512_or_si512(low, high)
 }
-
-/// Sixteen vectors of words with their rows as columns.
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub fn turn(mut r: [__m512; 16]) -> [__m512; 16] {
-    let mut t = [_mm512_setzero_ps(); 16];
-    for i in 0..8 {
-        t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-        t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-    }
-    let mut pairs = [_mm512_setzero_pd(); 16];
-    for i in 0..16 {
-        pairs[i] = _mm512_castps_pd(t[i]);
-    }
-    for i in 0..4 {
-        // r[4i + j] holds word 4l + j of rows 4i..4i+4 in its 128-bit part l.
-        r[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(pairs[4 * i], pairs[4 * i + 2]));
-        r[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(pairs[4 * i], pairs[4 * i + 2]));
-        r[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(pairs[4 * i + 1], pairs[4 * i + 3]));
-        r[4 * i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(pairs[4 * i + 1], pairs[4 * i + 3]));
-    }
-    for j in 0..4 {
-        let a = _mm512_shuffle_f32x4::<0x88>(r[j], r[4 + j]);
-        let b = _mm512_shuffle_f32x4::<0x88>(r[8 + j], r[12 + j]);
-        let c = _mm512_shuffle_f32x4::<0xdd>(r[j], r[4 + j]);
-        let d = _mm512_shuffle_f32x4::<0xdd>(r[8 + j], r[12 + j]);
-        t[j] = _mm512_shuffle_f32x4::<0x88>(a, b);
-        t[4 + j] = _mm512_shuffle_f32x4::<0x88>(c, d);
-        t[8 + j] = _mm512_shuffle_f32x4::<0xdd>(a, b);
-        t[12 + j] = _mm512_shuffle_f32x4::<0xdd>(c, d);
-    }
-    t
-}

@@ -2,8 +2,9 @@
 //! f32; rounded to bf16 last.
 
 use super::pack::{BLOCK, SQUARE};
-use super::rows::{interleave, round, turn};
+use super::rows::{interleave, round};
 use super::sight::Lanes;
+use crate::cpu::gemm::transpose::turn;
 use std::arch::x86_64::*;
 
 /// 2ˣ for x ≤ 0 and somewhat above, relative error ≤ 2⁻²⁰; exactly 0 from −127 down, NaN kept. The result is below
